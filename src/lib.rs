@@ -1,0 +1,8 @@
+//! Runs a crate under WASI with the permissions its `Cargo.toml` declares, behind three walls: our
+//! own WASI host functions, Landlock and seccomp. ARCHITECTURE.md has the map.
+
+pub mod access;
+pub mod diagnostic;
+pub mod event;
+pub mod exit_status;
+pub mod policy;

@@ -1,0 +1,224 @@
+//! The validated form of a manifest's permissions. Plain data that crosses to the worker.
+
+use crate::access::{ExceptionId, GrantId, OperationSet};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a grant, exception or limit was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The manifest, or empty for the command line and for what every guest may do.
+    pub file: PathBuf,
+    /// Line, from 1; 0 where there is no file.
+    pub line: u32,
+    /// Column, from 1, in characters; 0 where there is no file.
+    pub column: u32,
+    /// Full table name: `package.metadata.sandbox.fs`; `--read` for a flag.
+    pub table: String,
+    /// Key in that table: `read`.
+    pub key: String,
+    /// The entry as written: `assets/*.json`.
+    pub text: String,
+}
+
+/// To which targets and tests of the package a grant applies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Every target.
+    Always,
+    /// Tests of any kind (`sandbox.test`).
+    Test,
+    /// One binary, run as such (`sandbox.bin.NAME`).
+    Bin(String),
+    /// One example, run as such (`sandbox.example.NAME`).
+    Example(String),
+    /// Tests whose name matches the pattern of `[[sandbox.test.case]]` number `index`, where `*`
+    /// stands for any characters.
+    Case {
+        /// Position in the array of cases, from 0.
+        index: u32,
+        /// The pattern in `name`.
+        name: String,
+    },
+}
+
+/// What a path pattern is relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathBase {
+    /// The root directory: the pattern is absolute.
+    Root,
+    /// The private directory of the run or test (`{tmp}`), known when it is made.
+    Tmp,
+}
+
+/// One component of a path pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Component {
+    /// Exactly this name.
+    Literal(Vec<u8>),
+    /// A name that matches: `None` stands for any characters (`*`), `Some` for a literal run.
+    /// A leading dot is nothing special.
+    Glob(Vec<Option<Vec<u8>>>),
+    /// `**`: any number of components, also none.
+    AnyDepth,
+}
+
+/// A path or set of paths. It always covers what is beneath a match too (directories recurse),
+/// unless [`exact`](Self::exact) is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathPattern {
+    /// What the components are relative to.
+    pub base: PathBase,
+    /// From the outermost to the innermost.
+    pub components: Vec<Component>,
+    /// Only the match itself, nothing beneath it. For what every guest may do; no manifest says so.
+    pub exact: bool,
+}
+
+/// A pattern of environment variable names: `*` at any place stands for any characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvPattern(pub Vec<Option<Vec<u8>>>);
+
+/// What a grant or exception is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum GrantPattern {
+    /// Files and directories.
+    Path(PathPattern),
+    /// Environment variables.
+    Env(EnvPattern),
+}
+
+/// One permission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Index in [`PackagePolicy::grants`].
+    pub id: GrantId,
+    /// What may be done.
+    pub operations: OperationSet,
+    /// On what.
+    pub pattern: GrantPattern,
+    /// Where the literal prefix of the pattern leads if it passes a symbolic link, as found when
+    /// the policy was resolved. The grant covers both.
+    pub target: Option<PathPattern>,
+    /// Only accesses that originate from one of these crates may use it; empty: all may.
+    pub by: Vec<String>,
+    /// To which targets and tests it applies.
+    pub scope: Scope,
+    /// It says `protected = true`: it may name a protected place.
+    pub protected: bool,
+    /// Where it was written.
+    pub provenance: Provenance,
+}
+
+/// What an exception does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExceptionKind {
+    /// `deny`: permission denied, and a violation.
+    Deny,
+    /// `hide`: no such file, silently.
+    Hide,
+    /// A protected place inside a grant: permission denied for everything that changes it, and a
+    /// violation.
+    Protected,
+}
+
+/// An entry that wins over every grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exception {
+    /// Index in [`PackagePolicy::exceptions`].
+    pub id: ExceptionId,
+    /// What it does.
+    pub kind: ExceptionKind,
+    /// To what.
+    pub pattern: PathPattern,
+    /// As for a grant.
+    pub target: Option<PathPattern>,
+    /// To which targets and tests it applies.
+    pub scope: Scope,
+    /// Where it was written; empty for a protected place.
+    pub provenance: Provenance,
+}
+
+/// What a guest may use up. `None`: no limit of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Linear memory and tables, in bytes.
+    pub memory: Option<u64>,
+    /// Wall-clock time of the run, or of one test.
+    pub time: Option<Duration>,
+    /// Bytes written to standard output and standard error together.
+    pub output: Option<u64>,
+    /// Open file descriptors of the guest at one time.
+    pub open_files: u32,
+    /// Bytes written to files in total, and the size of any one file.
+    pub disk: Option<u64>,
+    /// Files, directories and links created.
+    pub files: Option<u64>,
+}
+
+impl Default for Limits {
+    /// 4 GiB of memory (all that wasm32 has), 256 open files; nothing else is limited.
+    fn default() -> Self {
+        Self { memory: None, time: None, output: None, open_files: 256, disk: None, files: None }
+    }
+}
+
+/// Everything the manifests say about one package, for all its targets and tests. The numbers of
+/// grants and exceptions are indices here and stay the same in every [`Policy`] cut from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackagePolicy {
+    /// Name of the package.
+    pub package: String,
+    /// Grants of every scope.
+    pub grants: Vec<Grant>,
+    /// Exceptions of every scope.
+    pub exceptions: Vec<Exception>,
+    /// `env.set`, by scope.
+    pub set: Vec<(Scope, BTreeMap<String, String>)>,
+    /// Limits by scope; a later applicable one replaces single values of an earlier one.
+    pub limits: Vec<(Scope, LimitsPatch)>,
+    /// Symbolic links on the way to a grant, the package root or the current directory, found when
+    /// the policy was resolved: they may be followed.
+    pub links: Vec<Vec<u8>>,
+}
+
+/// Limits as a table says them: what is `None` is left as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsPatch {
+    /// See [`Limits::memory`].
+    pub memory: Option<u64>,
+    /// See [`Limits::time`].
+    pub time: Option<Duration>,
+    /// See [`Limits::output`].
+    pub output: Option<u64>,
+    /// See [`Limits::open_files`].
+    pub open_files: Option<u32>,
+    /// See [`Limits::disk`].
+    pub disk: Option<u64>,
+    /// See [`Limits::files`].
+    pub files: Option<u64>,
+}
+
+/// What applies to one run of one target, or to one test: cut from a [`PackagePolicy`] by
+/// scope, with `{tmp}` bound. This is what [`super::Decider`] decides by and what the kernel's
+/// rules are made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Name of the package.
+    pub package: String,
+    /// The grants that apply. Their ids are indices in the package's table, not here.
+    pub grants: Vec<Grant>,
+    /// The exceptions that apply.
+    pub exceptions: Vec<Exception>,
+    /// `env.set`.
+    pub set: BTreeMap<String, String>,
+    /// The limits.
+    pub limits: Limits,
+    /// See [`PackagePolicy::links`].
+    pub links: Vec<Vec<u8>>,
+    /// The guest's current directory: it may always be looked at (`stat`), never more.
+    pub current_dir: Vec<u8>,
+}
