@@ -3,11 +3,33 @@
 //! Pure: nothing here touches the file system, an environment or wasmtime. What it needs to know
 //! of the machine comes in through [`Places`] and the [`Lookup`] trait.
 
+mod ceiling;
+mod command_line;
 pub mod decide;
+pub mod matching;
 pub mod model;
+pub mod pattern;
+mod places;
+pub mod protected;
+mod resolve;
+mod schema;
+mod select;
+mod suggest;
+mod trie;
+pub mod units;
+mod words;
 
+pub use ceiling::Ceiling;
+pub use command_line::{CommandLineGrants, Flag};
 pub use decide::Decider;
 pub use model::{
-    Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, PackagePolicy, PathBase,
-    PathPattern, Policy, Provenance, Scope,
+    Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
+    PathBase, PathPattern, Policy, Provenance, Scope,
 };
+pub use places::{Lookup, Places, Resolved};
+pub use resolve::{Loaded, Manifests, Wasi, load};
+pub use select::{Bindings, TargetKind, case_matches};
+pub use suggest::{Suggested, Suggestion, Target, suggest};
+
+#[cfg(test)]
+mod tests;

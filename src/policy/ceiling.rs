@@ -1,0 +1,209 @@
+//! `--ceiling`: what bounds the manifests. A grant that the ceiling does not provably cover is not
+//! granted, and said.
+
+use super::matching::{env_covers, path_covers};
+use super::model::{ExceptionKind, Grant, GrantPattern, LimitsPatch, PackagePolicy, PathPattern, Scope};
+use super::pattern::shown;
+use super::places::{Lookup, Places};
+use super::resolve::{Files, Manifests, Resolver, span_of};
+use super::schema::{self, Form};
+use crate::access::{ExceptionId, GrantId, OperationSet};
+use crate::diagnostic::{Diagnostic, Severity, SourceFile};
+use std::sync::Arc;
+
+/// One or several bounds; a grant must be below each.
+#[derive(Clone, Debug, Default)]
+pub struct Ceiling {
+    layers: Vec<Layer>,
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    name: String,
+    policy: PackagePolicy,
+}
+
+impl Ceiling {
+    /// Reads a file with the tables at its top (`[fs]`), or a `Cargo.toml`.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn from_file(
+        file: &Arc<SourceFile>,
+        places: &Places,
+        lookup: &dyn Lookup,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        Self::read(file, None, Form::Standalone, places, lookup)
+    }
+
+    /// Reads the manifests of another revision. Its command-line grants are not looked at.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn from_manifests(
+        manifests: &Manifests,
+        places: &Places,
+        lookup: &dyn Lookup,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        Self::read(&manifests.package, manifests.workspace.as_ref(), Form::Manifest, places, lookup)
+    }
+
+    /// Both bounds at once.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.layers.extend(other.layers);
+        self
+    }
+
+    fn read(
+        file: &Arc<SourceFile>,
+        workspace: Option<&Arc<SourceFile>>,
+        form: Form,
+        places: &Places,
+        lookup: &dyn Lookup,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let mut out = Vec::new();
+        let mut resolver = Resolver::new(places, lookup, false);
+        let package = schema::read(file, form, &mut out);
+        let other = workspace.filter(|other| other.path != file.path);
+        let shared = other.map(|file| schema::read(file, Form::Manifest, &mut out));
+        let files = Files { package: file, workspace: other.unwrap_or(file) };
+        let policy = resolver.merge(&package, shared.as_ref(), &files, &mut out);
+        if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+            return Err(out);
+        }
+        let name = file.path.display().to_string();
+        Ok(Self { layers: vec![Layer { name, policy }] })
+    }
+
+    /// Takes from `policy` what is above, with a warning for each entry, and adds the exceptions
+    /// and limits of every layer. Grants without a file come from the command line and stay.
+    pub(super) fn apply(&self, policy: &mut PackagePolicy, files: &Files<'_>, out: &mut Vec<Diagnostic>) {
+        for layer in &self.layers {
+            let grants = std::mem::take(&mut policy.grants);
+            for mut grant in grants {
+                let covered = if grant.provenance.file.as_os_str().is_empty() {
+                    grant.operations
+                } else {
+                    layer.covered(&grant)
+                };
+                if covered != grant.operations {
+                    out.push(layer.above(&grant, covered, files));
+                    grant.operations = covered;
+                }
+                if !grant.operations.is_empty() {
+                    policy.grants.push(grant);
+                }
+            }
+            for exception in &layer.policy.exceptions {
+                if exception.kind != ExceptionKind::Protected {
+                    policy.exceptions.push(exception.clone());
+                }
+            }
+            layer.bound(&mut policy.limits);
+        }
+        for (index, grant) in policy.grants.iter_mut().enumerate() {
+            grant.id = GrantId(index as u32);
+        }
+        for (index, exception) in policy.exceptions.iter_mut().enumerate() {
+            exception.id = ExceptionId(index as u32);
+        }
+    }
+}
+
+impl Layer {
+    /// The operations of a grant that this layer covers.
+    fn covered(&self, grant: &Grant) -> OperationSet {
+        let one = |operation: &_| {
+            let wanted = OperationSet::of(*operation);
+            let able = |wide: &&Grant| {
+                wide.operations.contains_all(wanted)
+                    && scope_covers(&wide.scope, &grant.scope)
+                    && (wide.by.is_empty()
+                        || (!grant.by.is_empty() && grant.by.iter().all(|name| wide.by.contains(name))))
+                    && (wide.protected || !grant.protected)
+            };
+            match &grant.pattern {
+                GrantPattern::Env(narrow) => {
+                    self.policy.grants.iter().filter(able).any(
+                        |wide| matches!(&wide.pattern, GrantPattern::Env(wide) if env_covers(wide, narrow)),
+                    )
+                }
+                GrantPattern::Path(narrow) => std::iter::once(narrow)
+                    .chain(&grant.target)
+                    .all(|narrow| self.policy.grants.iter().filter(able).any(|wide| covers(wide, narrow))),
+            }
+        };
+        grant
+            .operations
+            .iter()
+            .filter(one)
+            .map(OperationSet::of)
+            .fold(OperationSet::EMPTY, OperationSet::union)
+    }
+
+    fn above(&self, grant: &Grant, covered: OperationSet, files: &Files<'_>) -> Diagnostic {
+        let text = shown(&grant.provenance.text);
+        let key = &grant.provenance.key;
+        let message = if covered.is_empty() {
+            format!("`{text}` in `{key}` is above the ceiling and not granted")
+        } else {
+            let lost: Vec<String> =
+                grant.operations.difference(covered).iter().map(|o| o.to_string()).collect();
+            format!("`{text}` in `{key}` is partly above the ceiling: {} not granted", lost.join(", "))
+        };
+        let diagnostic = Diagnostic::warning("above-ceiling", message);
+        let diagnostic = match span_of(&grant.provenance, files) {
+            Some((file, range)) => diagnostic.at(&file, range, ""),
+            None => diagnostic,
+        };
+        diagnostic.note(format!("the ceiling is `{}`", shown(&self.name)))
+    }
+
+    /// No value may exceed the smallest that the ceiling says for any scope.
+    fn bound(&self, limits: &mut Vec<(Scope, LimitsPatch)>) {
+        let mut bound = LimitsPatch::default();
+        for (_, patch) in &self.policy.limits {
+            bound = clamp(patch, &bound, true);
+        }
+        for (_, patch) in limits.iter_mut() {
+            *patch = clamp(patch, &bound, false);
+        }
+        limits.insert(0, (Scope::Always, bound));
+    }
+}
+
+fn covers(wide: &Grant, narrow: &PathPattern) -> bool {
+    let own = match &wide.pattern {
+        GrantPattern::Path(path) => Some(path),
+        GrantPattern::Env(_) => None,
+    };
+    own.into_iter().chain(&wide.target).any(|wide| path_covers(wide, narrow))
+}
+
+fn scope_covers(wide: &Scope, narrow: &Scope) -> bool {
+    match (wide, narrow) {
+        (Scope::Always, _) | (Scope::Test, Scope::Case { .. }) => true,
+        (Scope::Case { name: wide, .. }, Scope::Case { name: narrow, .. }) => wide == narrow,
+        _ => wide == narrow,
+    }
+}
+
+/// The smaller of each value; where one is missing it stays missing, unless `either`.
+fn clamp(patch: &LimitsPatch, bound: &LimitsPatch, either: bool) -> LimitsPatch {
+    fn smaller<T: Ord + Copy>(value: Option<T>, bound: Option<T>, either: bool) -> Option<T> {
+        match (value, bound) {
+            (Some(value), Some(bound)) => Some(value.min(bound)),
+            (None, bound) if either => bound,
+            (value, _) => value,
+        }
+    }
+    LimitsPatch {
+        memory: smaller(patch.memory, bound.memory, either),
+        time: smaller(patch.time, bound.time, either),
+        output: smaller(patch.output, bound.output, either),
+        open_files: smaller(patch.open_files, bound.open_files, either),
+        disk: smaller(patch.disk, bound.disk, either),
+        files: smaller(patch.files, bound.files, either),
+    }
+}

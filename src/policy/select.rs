@@ -1,0 +1,129 @@
+//! Cutting the [`Policy`] of one run or one test from a [`PackagePolicy`].
+
+use super::matching::glob_matches;
+use super::model::{
+    Exception, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy, PathBase, PathPattern, Policy, Scope,
+};
+use super::pattern::{literals, parse_name};
+use super::places::bytes;
+use std::path::PathBuf;
+
+/// What kind of target runs, as far as permissions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// A binary, run as such.
+    Bin,
+    /// An example, run as such.
+    Example,
+    /// An artifact of tests, whatever it was made from.
+    Test,
+}
+
+/// What is known only when a run starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bindings {
+    /// The private directory; grants on `{tmp}` are left out without one. Canonical.
+    pub tmp: Option<PathBuf>,
+    /// The guest's current directory. Canonical.
+    pub current_dir: PathBuf,
+}
+
+impl PackagePolicy {
+    /// What applies to one target, or, with `test`, to that test of it.
+    pub fn for_target(&self, kind: TargetKind, name: &str, test: Option<&str>, bind: &Bindings) -> Policy {
+        let tests = test.is_some() || kind == TargetKind::Test;
+        let applies = |scope: &Scope| match scope {
+            Scope::Always => true,
+            Scope::Test => tests,
+            Scope::Bin(bin) => !tests && kind == TargetKind::Bin && bin == name,
+            Scope::Example(example) => !tests && kind == TargetKind::Example && example == name,
+            Scope::Case { name, .. } => test.is_some_and(|test| case_matches(name, test)),
+        };
+        self.cut(applies, applies, bind)
+    }
+
+    /// The union of what tests may do, for the process that all of them are forked from: grants
+    /// of every case, but only the exceptions that bind every test. `bind.tmp` is the folder that
+    /// holds the private directories of all tests.
+    pub fn for_all_tests(&self, bind: &Bindings) -> Policy {
+        let all = |scope: &Scope| matches!(scope, Scope::Always | Scope::Test);
+        self.cut(|scope| all(scope) || matches!(scope, Scope::Case { .. }), all, bind)
+    }
+
+    fn cut(
+        &self,
+        grants: impl Fn(&Scope) -> bool,
+        binding: impl Fn(&Scope) -> bool,
+        bind: &Bindings,
+    ) -> Policy {
+        let mut limits = Limits::default();
+        for (_, patch) in self.limits.iter().filter(|(scope, _)| binding(scope)) {
+            patch.apply(&mut limits);
+        }
+        let set =
+            self.set.iter().filter(|(scope, _)| binding(scope)).flat_map(|(_, set)| set.clone()).collect();
+        Policy {
+            package: self.package.clone(),
+            grants: self
+                .grants
+                .iter()
+                .filter(|grant| grants(&grant.scope))
+                .filter_map(|g| bind_grant(g, bind))
+                .collect(),
+            exceptions: self
+                .exceptions
+                .iter()
+                .filter(|exception| binding(&exception.scope))
+                .filter_map(|exception| bind_exception(exception, bind))
+                .collect(),
+            set,
+            limits,
+            links: self.links.clone(),
+            current_dir: bytes(&bind.current_dir).to_vec(),
+        }
+    }
+
+    /// The case that a test belongs to: the last one that matches.
+    pub(super) fn case_of(&self, test: &str) -> Option<&Scope> {
+        let scopes = self.limits.iter().map(|(scope, _)| scope);
+        scopes.rev().find(|scope| matches!(scope, Scope::Case { name, .. } if case_matches(name, test)))
+    }
+}
+
+impl LimitsPatch {
+    /// Replaces what the patch says.
+    pub fn apply(&self, limits: &mut Limits) {
+        limits.memory = self.memory.or(limits.memory);
+        limits.time = self.time.or(limits.time);
+        limits.output = self.output.or(limits.output);
+        limits.open_files = self.open_files.unwrap_or(limits.open_files);
+        limits.disk = self.disk.or(limits.disk);
+        limits.files = self.files.or(limits.files);
+    }
+}
+
+/// Whether a test's name matches the `name` of a case.
+pub fn case_matches(pattern: &str, test: &str) -> bool {
+    parse_name(pattern).is_ok_and(|pieces| glob_matches(&pieces, test.as_bytes()))
+}
+
+fn bind_path(pattern: &PathPattern, bind: &Bindings) -> Option<PathPattern> {
+    if pattern.base == PathBase::Root {
+        return Some(pattern.clone());
+    }
+    let mut components = literals(bytes(bind.tmp.as_deref()?));
+    components.extend_from_slice(&pattern.components);
+    Some(PathPattern { base: PathBase::Root, components, exact: pattern.exact })
+}
+
+fn bind_grant(grant: &Grant, bind: &Bindings) -> Option<Grant> {
+    let pattern = match &grant.pattern {
+        GrantPattern::Path(path) => GrantPattern::Path(bind_path(path, bind)?),
+        GrantPattern::Env(_) => grant.pattern.clone(),
+    };
+    Some(Grant { pattern, ..grant.clone() })
+}
+
+fn bind_exception(exception: &Exception, bind: &Bindings) -> Option<Exception> {
+    Some(Exception { pattern: bind_path(&exception.pattern, bind)?, ..exception.clone() })
+}

@@ -1,0 +1,176 @@
+//! The smallest entry that would have allowed an access.
+
+use super::matching::covers_path;
+use super::model::{Exception, ExceptionKind, PackagePolicy, PathBase, PathPattern, Scope};
+use super::pattern::{escape, literals, parse_env, parse_path, shown};
+use super::places::{Places, bytes};
+use super::protected::{Protected, entry_for};
+use super::resolve::operations;
+use super::schema::EntryKey;
+use super::select::{Bindings, TargetKind};
+use super::words::quoted;
+use crate::access::{Access, Operation, Resource};
+
+/// Who tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// What kind of target.
+    pub kind: TargetKind,
+    /// Its name.
+    pub name: &'a str,
+    /// The test, if it was one.
+    pub test: Option<&'a str>,
+    /// As it was bound for that run.
+    pub bind: &'a Bindings,
+}
+
+/// TOML that would allow an access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The manifest to add it to, as shown.
+    pub manifest: String,
+    /// Table header without brackets: `package.metadata.sandbox.fs`. For a test that has a case it is
+    /// `package.metadata.sandbox.test.case.fs`, in the case that the note names.
+    pub table: String,
+    /// Key: `read`.
+    pub key: String,
+    /// The entry in the manifest's pattern syntax, not yet quoted for TOML.
+    pub entry: String,
+    /// It must be written `{ path = "…", protected = true }`.
+    pub protected: bool,
+    /// The scope of the table.
+    pub scope: Scope,
+    /// The lines to paste.
+    pub paste: String,
+}
+
+/// A suggestion, or why there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suggested {
+    /// What would allow it.
+    pub suggestion: Option<Suggestion>,
+    /// A sentence about it, without final period.
+    pub note: Option<String>,
+}
+
+impl Suggested {
+    fn none(note: impl Into<String>) -> Self {
+        Self { suggestion: None, note: Some(note.into()) }
+    }
+}
+
+/// Finds what to add for a denied access. `places` must be canonical
+/// ([`Places::canonical`]) as the paths of accesses are; `manifest` is the package's `Cargo.toml` as shown.
+///
+/// Creating and modifying are suggested as `write`: opening a file for writing needs both.
+pub fn suggest(
+    policy: &PackagePolicy,
+    places: &Places,
+    manifest: &str,
+    access: &Access,
+    target: &Target<'_>,
+) -> Suggested {
+    let key = match access.operation {
+        Operation::Read => EntryKey::Read,
+        Operation::List => EntryKey::List,
+        Operation::Stat => EntryKey::Stat,
+        Operation::Create | Operation::Modify => EntryKey::Write,
+        Operation::Delete => EntryKey::Delete,
+        Operation::EnvRead => EntryKey::EnvRead,
+    };
+    let (entry, protected) = match &access.resource {
+        Resource::Env(name) => match std::str::from_utf8(name).ok().map(escape) {
+            Some(entry) if parse_env(&entry).is_ok() => (entry, false),
+            _ => return Suggested::none("a manifest cannot name this variable"),
+        },
+        Resource::Path(path) => match path_entry(policy, places, key, path, target) {
+            Ok(found) => found,
+            Err(note) => return Suggested::none(note),
+        },
+    };
+    let (scope, prefix, note) = table(policy, target);
+    let key_name = match key {
+        EntryKey::EnvRead => "read",
+        _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
+    };
+    let table = format!("{prefix}.{}", access.operation.table());
+    let quoted = quoted(&entry);
+    let value = if protected { format!("{{ path = {quoted}, protected = true }}") } else { quoted };
+    let paste = match &scope {
+        // A second header would start a second case.
+        Scope::Case { .. } => format!("{}.{key_name} = [{value}]", access.operation.table()),
+        _ => format!("[{table}]\n{key_name} = [{value}]"),
+    };
+    let key = key_name.to_owned();
+    let suggestion =
+        Some(Suggestion { manifest: manifest.to_owned(), table, key, entry, protected, scope, paste });
+    Suggested { suggestion, note }
+}
+
+fn path_entry(
+    policy: &PackagePolicy,
+    places: &Places,
+    key: EntryKey,
+    path: &[u8],
+    target: &Target<'_>,
+) -> Result<(String, bool), String> {
+    let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+    let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
+    let binds = |exception: &&Exception| {
+        exception.kind != ExceptionKind::Protected
+            && std::iter::once(&exception.pattern)
+                .chain(&exception.target)
+                .any(|own| covers_path(own, &names))
+    };
+    if let Some(exception) = cut.exceptions.iter().find(binds) {
+        let place = &exception.provenance;
+        let at = match place.line {
+            0 => String::new(),
+            line => format!(", line {line} of {}", shown(&place.file.display().to_string())),
+        };
+        return Err(format!("`{}` in `{}` forbids it{at}", shown(&place.text), place.table));
+    }
+    if let Some(tmp) = target.bind.tmp.as_deref().map(bytes).filter(|tmp| !tmp.is_empty())
+        && path.strip_prefix(tmp).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    {
+        return Ok(("{tmp}".to_owned(), false));
+    }
+    let Some(entry) = entry_for(path, places) else {
+        return Err("a manifest cannot name this path: it is not valid UTF-8".to_owned());
+    };
+    let means = PathPattern { base: PathBase::Root, components: literals(path), exact: false };
+    match parse_path(&entry, places, bytes(&places.package)) {
+        Ok(parsed) if parsed == means => {}
+        _ => return Err("a manifest cannot name this path".to_owned()),
+    }
+    match Protected::new(places).conflict(operations(key), &means) {
+        None => Ok((entry, false)),
+        Some(conflict) if conflict.exact => Ok((entry, true)),
+        Some(conflict) => {
+            Err(format!("no entry can allow it: it contains the protected place `{}`", conflict.place))
+        }
+    }
+}
+
+/// The table that the entry belongs to, and a note where that is not plain.
+fn table(policy: &PackagePolicy, target: &Target<'_>) -> (Scope, String, Option<String>) {
+    const BASE: &str = "package.metadata.sandbox";
+    if let Some(scope @ Scope::Case { name, .. }) = target.test.and_then(|test| policy.case_of(test)) {
+        let note = format!("in the `[[{BASE}.test.case]]` whose name is `{}`", shown(name));
+        return (scope.clone(), format!("{BASE}.test.case"), Some(note));
+    }
+    if target.test.is_some() || target.kind == TargetKind::Test {
+        return (Scope::Test, format!("{BASE}.test"), None);
+    }
+    let (scope, word) = match target.kind {
+        TargetKind::Example => (Scope::Example(target.name.to_owned()), "example"),
+        _ => (Scope::Bin(target.name.to_owned()), "bin"),
+    };
+    if policy.limits.iter().any(|(known, _)| *known == scope) {
+        let bare = !target.name.is_empty()
+            && target.name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        let name = if bare { target.name.to_owned() } else { quoted(target.name) };
+        return (scope, format!("{BASE}.{word}.{name}"), None);
+    }
+    (Scope::Always, BASE.to_owned(), None)
+}

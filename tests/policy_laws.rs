@@ -1,0 +1,452 @@
+//! The laws of deciding, as properties over random policies and accesses.
+
+use cargo_sandbox::access::{Access, Decision, ExceptionId, GrantId, Operation, OperationSet, Resource};
+use cargo_sandbox::diagnostic::SourceFile;
+use cargo_sandbox::policy::matching::{
+    covers_path, glob_covers, glob_matches, globs_overlap, may_contain, path_covers,
+};
+use cargo_sandbox::policy::{
+    Bindings, Ceiling, CommandLineGrants, Component, Decider, Exception, ExceptionKind, Grant, GrantPattern,
+    Lookup, Manifests, PathBase, PathPattern, Places, Policy, Provenance, Resolved, Scope, Target,
+    TargetKind, load, suggest,
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+type Pieces = Vec<Option<Vec<u8>>>;
+
+const NAMES: [&str; 4] = ["a", "b", "ab", "aa"];
+const CRATES: [&str; 2] = ["one", "two"];
+const FILE_OPERATIONS: [Operation; 6] = [
+    Operation::Read,
+    Operation::List,
+    Operation::Stat,
+    Operation::Create,
+    Operation::Modify,
+    Operation::Delete,
+];
+const SHUTTING: &[ExceptionKind] = &[ExceptionKind::Deny, ExceptionKind::Hide];
+const ALL: &[ExceptionKind] = &[ExceptionKind::Deny, ExceptionKind::Hide, ExceptionKind::Protected];
+
+fn pieces() -> impl Strategy<Value = Pieces> {
+    prop::collection::vec(prop_oneof![Just("*"), Just("a"), Just("b"), Just("ab")], 1..5).prop_map(|parts| {
+        let mut pieces: Pieces = Vec::new();
+        for part in parts {
+            match (part, pieces.last_mut()) {
+                ("*", Some(None)) => {}
+                ("*", _) => pieces.push(None),
+                (run, Some(Some(last))) => last.extend_from_slice(run.as_bytes()),
+                (run, _) => pieces.push(Some(run.as_bytes().to_vec())),
+            }
+        }
+        pieces
+    })
+}
+
+fn component() -> impl Strategy<Value = Component> {
+    prop_oneof![
+        5 => prop::sample::select(&NAMES[..]).prop_map(|name| Component::Literal(name.as_bytes().to_vec())),
+        2 => pieces().prop_map(Component::Glob),
+        1 => Just(Component::AnyDepth),
+    ]
+}
+
+fn pattern() -> impl Strategy<Value = PathPattern> {
+    prop::collection::vec(component(), 0..4).prop_map(|components| PathPattern {
+        base: PathBase::Root,
+        components,
+        exact: false,
+    })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop::sample::select(&FILE_OPERATIONS[..])
+}
+
+fn grant() -> impl Strategy<Value = Grant> {
+    let operations = prop::collection::vec(operation(), 1..4).prop_map(|operations| {
+        operations.into_iter().map(OperationSet::of).fold(OperationSet::EMPTY, OperationSet::union)
+    });
+    let by = prop::collection::vec(prop::sample::select(&CRATES[..]).prop_map(str::to_owned), 0..2);
+    let target = prop::option::weighted(0.2, pattern());
+    (operations, pattern(), target, by, prop::bool::weighted(0.2)).prop_map(
+        |(operations, path, target, by, protected)| Grant {
+            id: GrantId(0),
+            operations,
+            pattern: GrantPattern::Path(path),
+            target,
+            by,
+            scope: Scope::Always,
+            protected,
+            provenance: Provenance::default(),
+        },
+    )
+}
+
+fn exception(kinds: &'static [ExceptionKind]) -> impl Strategy<Value = Exception> {
+    let target = prop::option::weighted(0.2, pattern());
+    (prop::sample::select(kinds), pattern(), target).prop_map(|(kind, pattern, target)| Exception {
+        id: ExceptionId(0),
+        kind,
+        pattern,
+        target,
+        scope: Scope::Always,
+        provenance: Provenance::default(),
+    })
+}
+
+fn policy(kinds: &'static [ExceptionKind]) -> impl Strategy<Value = Policy> {
+    let grants = prop::collection::vec(grant(), 0..6);
+    let exceptions = prop::collection::vec(exception(kinds), 0..3);
+    (grants, exceptions, path()).prop_map(|(grants, exceptions, current_dir)| {
+        numbered(Policy { grants, exceptions, current_dir, ..Policy::default() })
+    })
+}
+
+fn numbered(mut policy: Policy) -> Policy {
+    for (index, grant) in policy.grants.iter_mut().enumerate() {
+        grant.id = GrantId(index as u32);
+    }
+    for (index, exception) in policy.exceptions.iter_mut().enumerate() {
+        exception.id = ExceptionId(index as u32);
+    }
+    policy
+}
+
+fn path() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(prop::sample::select(&NAMES[..]), 1..5)
+        .prop_map(|names| names.iter().flat_map(|name| [b"/", name.as_bytes()].concat()).collect())
+}
+
+fn split(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect()
+}
+
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+fn covered(own: &PathPattern, target: Option<&PathPattern>, path: &[u8]) -> bool {
+    let path = split(path);
+    std::iter::once(own).chain(target).any(|pattern| covers_path(pattern, &path))
+}
+
+fn grant_covers(grant: &Grant, operation: Operation, path: &[u8]) -> bool {
+    let GrantPattern::Path(own) = &grant.pattern else { return false };
+    grant.operations.contains(operation) && covered(own, grant.target.as_ref(), path)
+}
+
+fn excepted(policy: &Policy, kind: ExceptionKind, path: &[u8]) -> bool {
+    policy.exceptions.iter().any(|e| e.kind == kind && covered(&e.pattern, e.target.as_ref(), path))
+}
+
+/// What the decision must be, found by looking at every entry in turn.
+fn expected(policy: &Policy, operation: Operation, path: &[u8]) -> &'static str {
+    let covering = || policy.grants.iter().filter(|grant| grant_covers(grant, operation, path));
+    let current = operation == Operation::Stat && path == policy.current_dir;
+    if excepted(policy, ExceptionKind::Deny, path) {
+        "denied"
+    } else if excepted(policy, ExceptionKind::Hide, path) {
+        "hidden"
+    } else if covering().any(|grant| grant.by.is_empty()) || current {
+        "allowed"
+    } else if covering().next().is_some() {
+        "depends"
+    } else {
+        "ungranted"
+    }
+}
+
+fn outcome(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Denied(Some(_)) => "denied",
+        Decision::Denied(None) => "ungranted",
+        Decision::Hidden(_) => "hidden",
+        Decision::Allowed(_) => "allowed",
+        Decision::DependsOnOrigin => "depends",
+    }
+}
+
+/// Every path beneath a directory, three levels deep.
+fn beneath(directory: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = vec![directory.to_vec()];
+    let mut level = all.clone();
+    for _ in 0..3 {
+        let below = |path: &Vec<u8>| NAMES.map(|name| joined(&[path, b"/", name.as_bytes()]));
+        level = level.iter().flat_map(below).collect();
+        all.extend(level.iter().cloned());
+    }
+    all
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        max_global_rejects: 100_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn the_trie_decides_as_a_plain_search_does(
+        policy in policy(SHUTTING), operation in operation(), path in path(),
+    ) {
+        let decision = Decider::new(&policy).decide_path(operation, &path);
+        prop_assert_eq!(outcome(decision), expected(&policy, operation, &path));
+        if let Decision::Allowed(Some(id)) = decision {
+            prop_assert!(grant_covers(&policy.grants[id.0 as usize], operation, &path));
+        }
+    }
+
+    #[test]
+    fn deny_wins_over_everything_and_hide_over_grants(
+        policy in policy(ALL), extra in pattern(), operation in operation(), path in path(),
+    ) {
+        prop_assume!(covered(&extra, None, &path));
+        let denied_before = excepted(&policy, ExceptionKind::Deny, &path);
+        for (kind, expected) in [(ExceptionKind::Hide, "hidden"), (ExceptionKind::Deny, "denied")] {
+            let mut policy = policy.clone();
+            policy.exceptions.push(Exception {
+                id: ExceptionId(policy.exceptions.len() as u32),
+                kind,
+                pattern: extra.clone(),
+                target: None,
+                scope: Scope::Always,
+                provenance: Provenance::default(),
+            });
+            let got = outcome(Decider::new(&policy).decide_path(operation, &path));
+            prop_assert_eq!(got, if denied_before { "denied" } else { expected });
+        }
+    }
+
+    #[test]
+    fn the_order_of_entries_does_not_matter(
+        policy in policy(ALL), turn in 0_usize..6, operation in operation(), path in path(),
+    ) {
+        let mut shuffled = policy.clone();
+        let count = shuffled.grants.len().max(1);
+        shuffled.grants.rotate_left(turn % count);
+        shuffled.grants.reverse();
+        shuffled.exceptions.reverse();
+        let (one, other) = (Decider::new(&policy), Decider::new(&shuffled));
+        prop_assert_eq!(one.decide_path(operation, &path), other.decide_path(operation, &path));
+        let resource = Resource::Path(path);
+        for krate in CRATES {
+            let decide = |decider: &Decider| decider.decide_by(operation, &resource, krate);
+            prop_assert_eq!(decide(&one), decide(&other));
+        }
+    }
+
+    #[test]
+    fn merging_never_widens_beyond_the_union(one in policy(ALL), other in policy(ALL), path in path()) {
+        let mut merged = one.clone();
+        merged.grants.extend(other.grants.iter().cloned());
+        merged.exceptions.extend(other.exceptions.iter().cloned());
+        let operations = |policy: &Policy| Decider::new(policy).operations(&path, true);
+        let union = operations(&one).union(operations(&other));
+        let merged = operations(&numbered(merged));
+        prop_assert!(union.contains_all(merged), "{merged:?} is more than {union:?}");
+    }
+
+    #[test]
+    fn more_exceptions_never_allow_more(policy in policy(ALL), more in exception(ALL), path in path()) {
+        let before = Decider::new(&policy).operations(&path, true);
+        let mut policy = policy;
+        policy.exceptions.push(more);
+        let after = Decider::new(&numbered(policy)).operations(&path, true);
+        prop_assert!(before.contains_all(after));
+    }
+
+    #[test]
+    fn a_grant_on_a_file_covers_no_sibling_and_nothing_above(
+        path in path(), name in "[a-z]{1,4}", other in "[a-z]{1,4}",
+    ) {
+        prop_assume!(name != other);
+        let file = joined(&[&path, b"/", name.as_bytes()]);
+        let components = split(&file).into_iter().map(|part| Component::Literal(part.to_vec())).collect();
+        let mut policy = Policy { current_dir: b"/".to_vec(), ..Policy::default() };
+        policy.grants.push(Grant {
+            id: GrantId(0),
+            operations: OperationSet::FS_ALL,
+            pattern: GrantPattern::Path(PathPattern { base: PathBase::Root, components, exact: false }),
+            target: None,
+            by: Vec::new(),
+            scope: Scope::Always,
+            protected: false,
+            provenance: Provenance::default(),
+        });
+        let decider = Decider::new(&policy);
+        prop_assert_eq!(decider.operations(&file, false), OperationSet::FS_ALL);
+        for no in [joined(&[&path, b"/", other.as_bytes()]), joined(&[&file, b"x"]), path.clone()] {
+            prop_assert_eq!(decider.operations(&no, true), OperationSet::EMPTY);
+        }
+        prop_assert!(decider.is_on_the_way(&path));
+    }
+
+    #[test]
+    fn what_is_above_something_allowed_is_on_the_way(policy in policy(SHUTTING), path in path()) {
+        let decider = Decider::new(&policy);
+        prop_assume!(!decider.operations(&path, true).is_empty());
+        let mut above = path.as_slice();
+        while let Some(slash) = above.iter().rposition(|byte| *byte == b'/').filter(|slash| *slash > 0) {
+            above = &above[..slash];
+            prop_assert!(decider.is_on_the_way(above));
+        }
+    }
+
+    #[test]
+    fn a_move_never_gains(
+        policy in policy(ALL), from in path(), to in path(), directory in any::<bool>(),
+    ) {
+        let decider = Decider::new(&policy);
+        prop_assume!(decider.may_move(&from, &to, directory));
+        let inside = if directory { beneath(&from) } else { vec![from.clone()] };
+        for before in inside {
+            let after = joined(&[&to, &before[from.len()..]]);
+            let can = |path: &[u8], krate: &str| {
+                let resource = Resource::Path(path.to_vec());
+                let allows = |operation: &Operation| {
+                    matches!(decider.decide_by(*operation, &resource, krate), Decision::Allowed(_))
+                };
+                FILE_OPERATIONS.into_iter().filter(allows).collect::<Vec<_>>()
+            };
+            for krate in ["one", "two", "other"] {
+                let (had, has) = (can(&before, krate), can(&after, krate));
+                prop_assert!(
+                    has.iter().all(|operation| had.contains(operation)),
+                    "{krate}: {} has {had:?}, {} has {has:?}",
+                    String::from_utf8_lossy(&before),
+                    String::from_utf8_lossy(&after)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn cover_and_overlap_of_names_are_sound(one in pieces(), other in pieces(), name in "[ab]{0,5}") {
+        let name = name.as_bytes();
+        let (in_one, in_other) = (glob_matches(&one, name), glob_matches(&other, name));
+        prop_assert!(!(glob_covers(&one, &other) && in_other) || in_one);
+        prop_assert!(!(in_one && in_other) || globs_overlap(&one, &other));
+    }
+
+    #[test]
+    fn cover_of_paths_is_sound(wide in pattern(), narrow in pattern(), path in path()) {
+        let path = split(&path);
+        prop_assert!(!(path_covers(&wide, &narrow) && covers_path(&narrow, &path)) || covers_path(&wide, &path));
+    }
+
+    #[test]
+    fn containment_misses_nothing(outer in pattern(), inner in pattern(), path in path()) {
+        let path = split(&path);
+        let itself = PathPattern { exact: true, ..inner.clone() };
+        let both = covers_path(&outer, &path) && covers_path(&itself, &path);
+        prop_assert!(!both || may_contain(&outer.components, &inner.components));
+    }
+
+    #[test]
+    fn any_bytes_get_a_decision(policy in policy(ALL), path in prop::collection::vec(any::<u8>(), 0..40)) {
+        let decider = Decider::new(&policy);
+        let odd = path.first() != Some(&b'/') || path.contains(&0) || path.ends_with(b"/..");
+        let operations = decider.operations(&path, true);
+        prop_assert!(!odd || operations == OperationSet::EMPTY);
+        prop_assert!(!odd || !decider.may_move(&path, b"/a", true));
+    }
+}
+
+/// Nothing is a symbolic link.
+struct Plain;
+
+impl Lookup for Plain {
+    fn resolve(&self, path: &[u8]) -> Resolved {
+        Resolved { target: path.to_vec(), exists: true, ..Resolved::default() }
+    }
+}
+
+fn places() -> Places {
+    Places {
+        package: "/w/p".into(),
+        workspace: "/w".into(),
+        target_dir: "/w/target".into(),
+        home: Some("/home/u".into()),
+        ..Places::default()
+    }
+}
+
+fn manifests(text: &str) -> Manifests {
+    let package = Arc::new(SourceFile { path: "/w/p/Cargo.toml".into(), text: text.to_owned() });
+    Manifests { package, workspace: None, extra: CommandLineGrants::default() }
+}
+
+fn decider(text: &str, ceiling: Option<&Ceiling>) -> Result<Decider, TestCaseError> {
+    let loaded = load(&manifests(text), &places(), &Plain, ceiling);
+    let policy = loaded.map_err(|errors| TestCaseError::fail(format!("{text}: {errors:?}")))?.policy;
+    let bind = Bindings { tmp: None, current_dir: "/".into() };
+    Ok(Decider::new(&policy.for_target(TargetKind::Bin, "x", None, &bind)))
+}
+
+fn entries(count: usize) -> impl Strategy<Value = Vec<String>> {
+    let part = prop_oneof![Just("a"), Just("b"), Just("*"), Just("a*"), Just("**")];
+    let entry = prop::collection::vec(part, 1..4).prop_map(|parts| parts.join("/"));
+    prop::collection::vec(entry, 0..count)
+}
+
+fn table(prefix: &str, read: &[String], deny: &[String]) -> String {
+    format!("[{prefix}fs]\nread = {read:?}\ndeny = {deny:?}\n")
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn a_ceiling_only_takes_away(
+        read in entries(4), deny in entries(2), above in entries(4), never in entries(2), path in path(),
+    ) {
+        let path = joined(&[b"/w/p", &path]);
+        let own = table("package.metadata.sandbox.", &read, &deny);
+        let upper = table("package.metadata.sandbox.", &above, &never);
+        let bound = Arc::new(SourceFile { path: "/c".into(), text: table("", &above, &never) });
+        let ceiling = Ceiling::from_file(&bound, &places(), &Plain).unwrap();
+        let bounded = decider(&own, Some(&ceiling))?.operations(&path, true);
+        prop_assert!(decider(&own, None)?.operations(&path, true).contains_all(bounded));
+        prop_assert!(decider(&upper, None)?.operations(&path, true).contains_all(bounded));
+    }
+
+    #[test]
+    fn no_text_makes_loading_panic(text in "\\PC{0,80}", entry in "[a-z*?{}\\[\\]./]{0,12}") {
+        let errors = load(&manifests(&text), &places(), &Plain, None).err();
+        prop_assert!(errors.is_none_or(|errors| !errors.is_empty()));
+        let table = format!("[package.metadata.sandbox.fs]\nread = [{entry:?}]");
+        match load(&manifests(&table), &places(), &Plain, None) {
+            Ok(loaded) => prop_assert_eq!(loaded.policy.grants.len(), 1),
+            Err(errors) => prop_assert!(!errors[0].spans.is_empty()),
+        }
+    }
+
+    #[test]
+    fn what_is_suggested_allows_exactly_that(
+        names in prop::collection::vec("[^/\0]{1,6}", 1..4), operation in operation(), in_package in any::<bool>(),
+    ) {
+        prop_assume!(names.iter().all(|name| name != "." && name != ".."));
+        let root = if in_package { "/w/p/" } else { "/srv/" };
+        let path = format!("{root}{}", names.join("/")).into_bytes();
+        let bind = Bindings { tmp: None, current_dir: "/".into() };
+        let target = Target { kind: TargetKind::Bin, name: "x", test: None, bind: &bind };
+        let empty = load(&manifests(""), &places(), &Plain, None).unwrap().policy;
+        let access = Access { operation, resource: Resource::Path(path.clone()) };
+        let suggested = suggest(&empty, &places(), "Cargo.toml", &access, &target);
+        let Some(suggestion) = suggested.suggestion else {
+            return Err(TestCaseError::fail(format!("no suggestion: {:?}", suggested.note)));
+        };
+        let decider = decider(&suggestion.paste, None)?;
+        let allowed = matches!(decider.decide_path(operation, &path), Decision::Allowed(Some(_)));
+        prop_assert!(allowed, "{}", suggestion.paste);
+        prop_assert_eq!(decider.operations(&joined(&[&path, b"x"]), true), OperationSet::EMPTY);
+        let above = &path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
+        prop_assert_eq!(decider.operations(above, true), OperationSet::EMPTY);
+    }
+}
