@@ -6,3 +6,4 @@ pub mod diagnostic;
 pub mod event;
 pub mod exit_status;
 pub mod policy;
+pub mod report;

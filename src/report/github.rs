@@ -1,0 +1,170 @@
+//! `--message-format github`: what a person reads, and annotations for GitHub's pages.
+//!
+//! GitHub takes any line that begins with `::`, on either stream, as a command to itself, and the
+//! older `##[…]` anywhere in a line. So from the first to the last byte of the run, commands are
+//! stopped by a token that no guest can know; only then do our own annotations follow, on the same
+//! stream, so that their order is certain.
+
+use super::human::{Human, Options};
+use super::json::wire::{Severity, TestVerdict, Verdict};
+use super::json::{Report as Wire, wire};
+use super::locate::{Location, Prefix};
+use super::{Reporter, escape, render, summary, unite};
+use crate::event::{Report, RunEvent};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+/// The reporter for a job of GitHub Actions.
+#[derive(Debug)]
+pub struct Github<W: Write> {
+    human: Human<W>,
+    prefix: Prefix,
+    unused: bool,
+    base: Option<std::path::PathBuf>,
+    token: String,
+    messages: Vec<wire::Message>,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Github<W> {
+    /// A reporter that writes to `out`, which should be standard error; commands are stopped from
+    /// now on. An error if the kernel gives no random token.
+    pub fn new(mut out: W, options: Options, prefix: Prefix) -> io::Result<Self> {
+        let token = token()?;
+        out.write_all(format!("::stop-commands::{token}\n").as_bytes())?;
+        out.flush()?;
+        let unused = options.unused;
+        let base = options.base.clone();
+        let human = Human::new(out, options);
+        Ok(Self { human, prefix, unused, base, token, messages: Vec::new(), failed: None })
+    }
+
+    /// Where it writes to.
+    pub fn get_mut(&mut self) -> &mut W {
+        self.human.get_mut()
+    }
+
+    /// Writes the end of a report. [`Reporter::finish`] comes here too.
+    pub fn finish_wire(&mut self, report: &Wire) -> io::Result<()> {
+        let human = self.human.finish_wire(report);
+        let mut text = format!("::{}::\n", self.token);
+        for message in &self.messages {
+            text += &self.message(message);
+        }
+        text += &annotations(report, &self.prefix, self.unused);
+        let out = self.human.get_mut();
+        let annotated = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        self.failed.take().map_or(Ok(()), Err).and(human).and(annotated)
+    }
+
+    fn message(&self, message: &wire::Message) -> String {
+        let level = match message.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "notice",
+        };
+        let place = message.spans.first().and_then(|span| {
+            let base = self.base.as_ref()?.to_str()?;
+            let file = span.file.text.strip_prefix(base)?.trim_start_matches('/');
+            self.prefix.file(file, span.line)
+        });
+        let notes = message.notes.iter().chain(message.help.iter().map(|help| &help.message));
+        let mut body = escape::block(message.message.as_bytes());
+        for note in notes {
+            _ = write!(body, "\n{}", escape::block(note.as_bytes()));
+        }
+        let title = if message.code.is_empty() { "cargo-sandbox" } else { &message.code };
+        command(level, place.as_ref(), title, &body)
+    }
+}
+
+impl<W: Write> Reporter for Github<W> {
+    fn event(&mut self, event: &RunEvent) {
+        if let RunEvent::Message(message) = event {
+            self.messages.push(message.into());
+        }
+        if let RunEvent::TargetFinished(target) = event {
+            self.messages.extend(target.notes.iter().map(Into::into));
+        }
+        self.human.event(event);
+    }
+
+    fn finish(&mut self, report: &Report) -> io::Result<()> {
+        self.finish_wire(&report.into())
+    }
+}
+
+/// The annotations of a report, one line each: violations, tests that did not pass, unused grants
+/// if `unused`, and the verdict.
+pub fn annotations(report: &Wire, prefix: &Prefix, unused: bool) -> String {
+    let mut text = String::new();
+    for united in unite::wire(report) {
+        let violation = united.violation;
+        let mut body = render::title(violation);
+        let attribution = render::attribution(violation);
+        if !attribution.is_empty() {
+            _ = write!(body, "\nfrom {attribution}");
+        }
+        for note in render::notes(&united) {
+            _ = write!(body, "\n{note}");
+        }
+        if let Some(suggestion) = &violation.suggestion {
+            let manifest = escape::line(&suggestion.manifest);
+            let paste = escape::block(suggestion.paste.as_bytes());
+            _ = write!(body, "\nto allow it, add to {manifest}:\n{paste}");
+        }
+        let level = if violation.allowed { "warning" } else { "error" };
+        let place = prefix.violation(violation);
+        text += &command(level, place.as_ref(), violation.operation.code(), &body);
+    }
+    for test in report.targets.iter().flat_map(|target| &target.tests) {
+        let what = match test.verdict {
+            TestVerdict::Failed => "failed",
+            TestVerdict::TimedOut => "timed out",
+            TestVerdict::Killed => "was killed",
+            // Said by its violations, unless it failed as well.
+            TestVerdict::Violated if test.passed == Some(false) => "failed",
+            _ => continue,
+        };
+        let name = format!("{} {}", escape::line(&test.binary), escape::line(&test.name));
+        text += &command("error", None, "test", &format!("test {name} {what}"));
+    }
+    for grant in report.unused.iter().filter(|_| unused) {
+        let place = &grant.place;
+        let body = format!(
+            "unused grant: `{}` in `{}.{}`",
+            escape::line(&place.entry),
+            escape::line(&place.table),
+            escape::line(&place.key)
+        );
+        text += &command("warning", prefix.grant(place).as_ref(), "unused-grant", &body);
+    }
+    let level = match report.verdict {
+        Verdict::Passed => "notice",
+        _ => "error",
+    };
+    let title = format!("cargo-sandbox {} (exit status {})", report.verdict.word(), report.exit_status);
+    text + &command(level, None, &title, &summary::facts(report))
+}
+
+fn command(level: &str, place: Option<&Location>, title: &str, message: &str) -> String {
+    let mut line = format!("::{level} ");
+    if let Some(Location { file, line: number, columns }) = place {
+        _ = write!(line, "file={},line={number},", escape::github_property(file));
+        if let Some((first, last)) = columns {
+            _ = write!(line, "col={first},endColumn={last},");
+        }
+    }
+    _ = writeln!(line, "title={}::{}", escape::github_property(title), escape::github_message(message));
+    line
+}
+
+/// 128 random bits in hexadecimal.
+fn token() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}

@@ -1,0 +1,52 @@
+//! Everything a person or another program sees of a run. Each output is one [`Reporter`] in one
+//! file; none of them decides anything: the verdict and the exit status come from the runner.
+//!
+//! The wire format ([`json::wire`]) is a set of types of its own, versioned apart from the crate's
+//! own words. The end of the human output, JUnit, SARIF and annotations are made from it, so that
+//! they can be made from a merged report too.
+
+pub mod escape;
+pub mod github;
+pub mod human;
+pub mod json;
+pub mod junit;
+pub mod locate;
+pub mod merge;
+pub mod messages;
+pub mod progress;
+pub mod render;
+pub mod sarif;
+pub mod summary;
+pub mod unite;
+
+use crate::event::{Report, RunEvent};
+use std::io;
+
+/// One output. An error of writing that an event meets is kept and returned by `finish`.
+pub trait Reporter {
+    /// Takes note of what happens.
+    fn event(&mut self, event: &RunEvent);
+    /// Writes what is known at the end, and flushes.
+    fn finish(&mut self, report: &Report) -> io::Result<()>;
+}
+
+/// Several outputs as one: each gets everything, whether or not another one fails.
+#[derive(Default)]
+pub struct All(pub Vec<Box<dyn Reporter>>);
+
+impl Reporter for All {
+    fn event(&mut self, event: &RunEvent) {
+        for reporter in &mut self.0 {
+            reporter.event(event);
+        }
+    }
+
+    /// Finishes all of them; the first error is returned.
+    fn finish(&mut self, report: &Report) -> io::Result<()> {
+        let mut result = Ok(());
+        for reporter in &mut self.0 {
+            result = result.and(reporter.finish(report));
+        }
+        result
+    }
+}

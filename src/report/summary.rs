@@ -1,0 +1,68 @@
+//! The one line that says how a run ended.
+
+use super::json::Report;
+use super::json::wire::Verdict;
+use crate::exit_status::ExitStatus;
+
+/// The facts of the summary, worst first: `2 unexpected accesses · 14 tests passed · 1 failed ·
+/// landlock ABI 7`.
+pub fn facts(report: &Report) -> String {
+    let counts = &report.counts;
+    let mut parts = Vec::new();
+    match counts.violations {
+        0 => {}
+        1 => parts.push("1 unexpected access".to_owned()),
+        n => parts.push(format!("{n} unexpected accesses")),
+    }
+    let has_tests = report.targets.iter().any(|target| !target.tests.is_empty());
+    let passed = counts.passed + counts.flaky;
+    if has_tests || report.command == "sandbox-test" {
+        parts.push(if passed == 1 { "1 test passed".to_owned() } else { format!("{passed} tests passed") });
+    }
+    for (count, what) in [
+        (counts.flaky, "flaky"),
+        (counts.failed, "failed"),
+        (counts.violated, "violated"),
+        (counts.timed_out, "timed out"),
+        (counts.killed, "killed"),
+        (counts.ignored, "ignored"),
+        (counts.not_run, "not run"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    match report.status() {
+        ExitStatus::Fine => {}
+        ExitStatus::Guest(code) => parts.push(format!("exit status {code}, the guest's own")),
+        status => parts.push(format!("exit status {}", status.code())),
+    }
+    if report.audit {
+        parts.push("audit: grants were not enforced".to_owned());
+    }
+    parts.push(match (report.kernel.landlock_abi, &*report.kernel.landlock_level) {
+        (_, "off") => "landlock off".to_owned(),
+        (Some(abi), _) => format!("landlock ABI {abi}"),
+        (None, _) => "no landlock".to_owned(),
+    });
+    parts.join(" · ")
+}
+
+/// The verdict as a verb of a status line, at most 12 characters.
+pub const fn verb(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "Passed",
+        Verdict::Exited => "Exited",
+        Verdict::Usage => "Usage",
+        Verdict::Unavailable => "Unavailable",
+        Verdict::Fault => "Fault",
+        Verdict::Violated => "Violated",
+        Verdict::Manifest => "Manifest",
+        Verdict::Unused => "Unused",
+        Verdict::Gained => "Gained",
+        Verdict::Failed => "Failed",
+        Verdict::TimedOut => "Timed out",
+        Verdict::Interrupted => "Interrupted",
+        Verdict::Trapped => "Trapped",
+    }
+}
