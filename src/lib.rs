@@ -2,8 +2,10 @@
 //! own WASI host functions, Landlock and seccomp. ARCHITECTURE.md has the map.
 
 pub mod access;
+pub mod build;
 pub mod diagnostic;
 pub mod event;
 pub mod exit_status;
 pub mod policy;
 pub mod report;
+pub mod symbols;

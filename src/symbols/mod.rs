@@ -1,0 +1,103 @@
+//! From raw guest frames to source lines, and what else a module's own sections say of it.
+//!
+//! Pure functions over the bytes of a `.wasm` file. All of it is hostile input: nothing here panics,
+//! every name is cut, every list bounded, and nothing of it is ever opened as a path. Time and
+//! memory are limited by the process that runs it.
+
+mod dwarf;
+mod mangling;
+mod module;
+mod origin;
+mod stuck;
+
+use crate::access::{Frame, RawFrame};
+use std::fmt;
+
+pub use module::marker;
+pub use origin::{is_internal, is_std_path, origin};
+pub use stuck::{Caller, StuckCall, StuckKind, stuck_calls};
+
+/// Bytes of a function name, crate name or file name; what is longer is cut.
+pub const LONGEST_NAME: usize = 1024;
+/// Inlined calls that one raw frame is expanded to at most.
+pub const MOST_INLINED: usize = 256;
+
+/// Why a module cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// It is not well-formed WebAssembly.
+    Module(String),
+    /// Its debug information cannot be read.
+    Debug(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Module(reason) => write!(f, "not a WebAssembly module: {reason}"),
+            Self::Debug(reason) => write!(f, "unreadable debug information: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// One entry per raw frame: its source-level frames, innermost first, and at least one.
+///
+/// Names and lines come from DWARF; a frame without it gets what the `name` section says of its
+/// function, or empty strings.
+///
+/// # Errors
+/// The module or its DWARF is malformed. Use [`names_only`] then.
+pub fn symbolise(wasm: &[u8], frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, Error> {
+    let module = module::Module::parse(wasm)?;
+    let names = module.names_of(frames.iter().map(|frame| frame.function));
+    let debug = dwarf::Debug::load(&module)?;
+    Ok(frames
+        .iter()
+        .map(|frame| {
+            let named = names.get(&frame.function).copied().unwrap_or_default();
+            let mut found = debug.as_ref().map_or_else(Vec::new, |debug| debug.frames(frame.offset));
+            match found.last_mut() {
+                None => found.push(mangling::frame(named)),
+                Some(outermost) if outermost.function.is_empty() || outermost.krate.is_empty() => {
+                    // Line tables without function names: the `name` section has the function that
+                    // everything else was inlined into.
+                    let frame = mangling::frame(named);
+                    if !frame.function.is_empty() {
+                        (outermost.krate, outermost.function) = (frame.krate, frame.function);
+                    }
+                }
+                Some(_) => {}
+            }
+            found
+        })
+        .collect())
+}
+
+/// [`symbolise`] without debug information: for a module whose DWARF is malformed.
+///
+/// # Errors
+/// The module itself is malformed.
+pub fn names_only(wasm: &[u8], frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, Error> {
+    let module = module::Module::parse(wasm)?;
+    let names = module.names_of(frames.iter().map(|frame| frame.function));
+    Ok(frames
+        .iter()
+        .map(|frame| vec![mangling::frame(names.get(&frame.function).copied().unwrap_or_default())])
+        .collect())
+}
+
+/// Every named function of the module: its index, its crate (empty if unknown) and its path.
+///
+/// # Errors
+/// The module is malformed.
+pub fn functions(wasm: &[u8]) -> Result<Vec<(u32, Frame)>, Error> {
+    let module = module::Module::parse(wasm)?;
+    Ok(module.names().map(|(index, name)| (index, mangling::frame(name))).collect())
+}
+
+/// `text` without what is beyond [`LONGEST_NAME`] bytes.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_NAME)]
+}
