@@ -6,6 +6,7 @@ pub mod build;
 pub mod diagnostic;
 pub mod event;
 pub mod exit_status;
+pub mod kernel;
 pub mod policy;
 pub mod report;
 pub mod symbols;

@@ -1,0 +1,118 @@
+//! Enforcing a [`Plan`] with Landlock (Documentation/userspace-api/landlock.rst).
+
+use super::plan::{Look, Plan, Rule};
+use super::rights::Rights;
+use super::status::{Enforced, Error, LandlockLevel, check, status};
+use landlock::{
+    AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// The newest ABI whose rights the landlock crate knows.
+const NEWEST_KNOWN: u32 = 9;
+
+/// What is at an absolute path, without following any symbolic link.
+pub fn look(path: &[u8]) -> Look {
+    let file_type =
+        open(path).and_then(|fd| rustix::fs::fstat(&fd)).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match file_type {
+        Ok(FileType::Directory) => Look::Dir,
+        Ok(FileType::RegularFile) => Look::File,
+        Ok(FileType::Symlink) | Err(rustix::io::Errno::LOOP) => Look::Link,
+        Ok(_) => Look::Other,
+        Err(_) => Look::Missing,
+    }
+}
+
+fn open(path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+}
+
+/// The ABI to plan for on this kernel; 0 if it has no Landlock.
+pub fn usable_abi() -> u32 {
+    status().landlock_abi.unwrap_or(0).min(NEWEST_KNOWN)
+}
+
+/// Confines the calling thread, and all that it starts from then on, to the rules of the plan and
+/// to what an earlier layer allows; sets `no_new_privs`. At most 16 layers can be stacked.
+///
+/// Everything that the plan's ABI knows is denied unless a rule grants it: file rights, TCP bind
+/// and connect from ABI 4, device ioctls from 5, signals and abstract sockets that leave the process
+/// and its children from 6. With [`LandlockLevel::Off`] nothing is done.
+///
+/// # Errors
+/// Each rule is applied or it is an error, and the status that comes back is checked; see [`Error`].
+/// After an error the process may be confined in part and must end.
+pub fn restrict(plan: &Plan, level: LandlockLevel) -> Result<Enforced, Error> {
+    if level == LandlockLevel::Off {
+        return Ok(Enforced::of(None));
+    }
+    let kernel = status().landlock_abi;
+    check(level, kernel)?;
+    check(level, Some(plan.abi))?;
+    if kernel.is_none_or(|kernel| plan.abi > kernel.min(NEWEST_KNOWN)) {
+        return Err(Error::Abi { plan: plan.abi, kernel });
+    }
+    let refused = |error: landlock::RulesetError| Error::Refused(error.to_string());
+
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(flags(Rights::handled(plan.abi))?)
+        .map_err(refused)?;
+    if plan.abi >= 4 {
+        ruleset = ruleset.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp).map_err(refused)?;
+    }
+    if plan.abi >= 6 {
+        ruleset = ruleset.scope(Scope::AbstractUnixSocket | Scope::Signal).map_err(refused)?;
+    }
+    let mut ruleset = ruleset.create().map_err(refused)?;
+    for (path, (rights, directory)) in merged(&plan.rules) {
+        let fd = open_rule(path, directory)?;
+        ruleset = ruleset.add_rule(PathBeneath::new(fd, flags(rights)?)).map_err(refused)?;
+    }
+    let status = ruleset.restrict_self().map_err(refused)?;
+
+    if status.ruleset != RulesetStatus::FullyEnforced {
+        return Err(Error::NotEnforced(format!("Landlock ruleset {:?}", status.ruleset)));
+    }
+    if !status.no_new_privs {
+        return Err(Error::NotEnforced("no_new_privs".into()));
+    }
+    Ok(Enforced::of(Some(plan.abi)))
+}
+
+/// One rule per path. The kernel would unite rules on the same inode itself; opening is what costs.
+fn merged(rules: &[Rule]) -> HashMap<&[u8], (Rights, bool)> {
+    let mut merged = HashMap::with_capacity(rules.len());
+    for rule in rules {
+        let entry = merged.entry(rule.path.as_slice()).or_insert((Rights::NONE, rule.directory));
+        entry.0 = entry.0.union(rule.rights);
+        // A path that was looked at twice and changed in between fails when it is opened.
+        entry.1 &= rule.directory;
+    }
+    merged
+}
+
+fn open_rule(path: &[u8], directory: bool) -> Result<OwnedFd, Error> {
+    let name = || PathBuf::from(OsStr::from_bytes(path));
+    let fd = open(path).map_err(|error| Error::Path(name(), error.into()))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|error| Error::Path(name(), error.into()))?;
+    // Rights meant for one file would reach everything beneath a directory, and those on a link would
+    // reach nothing.
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => Err(Error::Path(name(), rustix::io::Errno::LOOP.into())),
+        kind if (kind == FileType::Directory) == directory => Ok(fd),
+        _ => Err(Error::Changed(name())),
+    }
+}
+
+fn flags(rights: Rights) -> Result<BitFlags<AccessFs>, Error> {
+    BitFlags::from_bits(rights.bits()).map_err(|_| Error::Refused(format!("unknown right among {rights}")))
+}
