@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod build;
+pub mod compile;
 pub mod diagnostic;
 pub mod event;
 pub mod exit_status;
@@ -10,3 +11,5 @@ pub mod kernel;
 pub mod policy;
 pub mod report;
 pub mod symbols;
+pub mod wasi;
+pub mod worker;

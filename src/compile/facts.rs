@@ -1,0 +1,134 @@
+//! What is read from a module before it runs. All of it is the module's own word.
+
+use crate::symbols::{self, StuckCall};
+use serde::{Deserialize, Serialize};
+use wasmparser::{Encoding, Parser, Payload};
+
+/// Name of the custom section by which our linked object marks an artifact.
+pub const MARKER_SECTION: &str = "cargo-sandbox";
+
+/// Longest text kept of a name or marker, in bytes.
+const MAX_TEXT: usize = 256;
+/// Most names kept of a kind.
+const MAX_NAMES: usize = 64;
+
+/// What is known of a module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Contents of the marker section: the module was linked with our object, so that paths and
+    /// environment names reach the gate as they are meant to.
+    pub marker: Option<String>,
+    /// It is a component (wasip2), not a core module.
+    pub component: bool,
+    /// Imports that WASI preview1 does not have, as `module::name`. Such a module cannot run.
+    pub foreign_imports: Vec<String>,
+    /// It exports `_start`: a command, not a library.
+    pub command: bool,
+    /// Calls of std that can never reach the host: processes, network, threads.
+    pub stuck_calls: Vec<StuckCall>,
+    /// It has a `name` section.
+    pub names: bool,
+    /// It has DWARF line information.
+    pub debug_lines: bool,
+}
+
+impl Facts {
+    /// Reads a module or component.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not WebAssembly, in words.
+    pub fn read(wasm: &[u8]) -> Result<Self, String> {
+        let mut facts = Self::default();
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload.map_err(|error| error.to_string())? {
+                Payload::Version { encoding, .. } => {
+                    facts.component |= depth == 0 && encoding == Encoding::Component;
+                    depth += 1;
+                }
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ImportSection(section) if !facts.component => {
+                    for import in section.into_imports() {
+                        let import = import.map_err(|error| error.to_string())?;
+                        if import.module != "wasi_snapshot_preview1"
+                            && facts.foreign_imports.len() < MAX_NAMES
+                        {
+                            facts
+                                .foreign_imports
+                                .push(bounded(&format!("{}::{}", import.module, import.name)));
+                        }
+                    }
+                }
+                Payload::ExportSection(section) if !facts.component => {
+                    for export in section {
+                        facts.command |= export.map_err(|error| error.to_string())?.name == "_start";
+                    }
+                }
+                Payload::CustomSection(section) => match section.name() {
+                    MARKER_SECTION => {
+                        facts.marker = Some(bounded(&String::from_utf8_lossy(section.data())));
+                    }
+                    "name" => facts.names = true,
+                    ".debug_line" => facts.debug_lines = true,
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        if !facts.component {
+            // What cannot be read has nothing to say.
+            facts.stuck_calls = symbols::stuck_calls(wasm).unwrap_or_default();
+            facts.stuck_calls.truncate(MAX_NAMES);
+        }
+        Ok(facts)
+    }
+
+    /// Whether it is as small as [`read`](Self::read) makes it: what a child said it read may not be.
+    pub fn within_bounds(&self) -> bool {
+        // Bytes that were no UTF-8 have become three each, and imports have two names.
+        let small = |text: &String| text.len() <= 4 * MAX_TEXT;
+        let calls = self.stuck_calls.iter().flat_map(|call| {
+            call.callers.iter().flat_map(|c| [&c.krate, &c.function]).chain([&call.function])
+        });
+        self.stuck_calls.len() <= MAX_NAMES
+            && calls.count() <= 64 * MAX_NAMES
+            && self.marker.iter().chain(&self.foreign_imports).all(small)
+            && self.foreign_imports.len() <= MAX_NAMES
+    }
+}
+
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest module with a custom section.
+    fn module_with(name: &str, data: &[u8]) -> Vec<u8> {
+        let mut wasm = b"\0asm\x01\0\0\0\0".to_vec();
+        wasm.push((1 + name.len() + data.len()) as u8);
+        wasm.push(name.len() as u8);
+        wasm.extend_from_slice(name.as_bytes());
+        wasm.extend_from_slice(data);
+        wasm
+    }
+
+    #[test]
+    fn the_marker_is_found_and_its_absence_too() {
+        let facts = Facts::read(&module_with("cargo-sandbox", b"1")).unwrap();
+        assert_eq!(facts.marker.as_deref(), Some("1"));
+        assert!(!facts.component && !facts.command && !facts.names);
+        let facts = Facts::read(&module_with("name", b"")).unwrap();
+        assert_eq!(facts.marker, None);
+        assert!(facts.names);
+    }
+
+    #[test]
+    fn other_bytes_are_an_error_in_words() {
+        assert!(Facts::read(b"not wasm at all").unwrap_err().contains("magic"));
+        assert!(Facts::read(b"").is_err());
+    }
+}

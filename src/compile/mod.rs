@@ -1,0 +1,16 @@
+//! From wasm to machine code: the one place that configures wasmtime's engine, the code cache, and
+//! what is read from a module before it runs.
+//!
+//! Compiling reads hostile bytes: [`child::compile`] runs in a limited process that `worker`
+//! starts. Nothing here starts a process.
+
+pub mod cache;
+pub mod child;
+mod engine;
+pub mod facts;
+mod load;
+
+pub use cache::{Cache, Key};
+pub use engine::{Strategy, engine, fingerprint};
+pub use facts::Facts;
+pub use load::{LoadError, load};

@@ -1,0 +1,433 @@
+//! The gate: every access of the guest to something with a name passes through here.
+//!
+//! Resolve, decide, act, on the same file. [`Gate::locate`] tries the path as it is written: it is
+//! decided on its text, and then acted on with [`Gate::open`], which refuses every symbolic link,
+//! so that success proves that what was opened is what was decided. Only when the kernel meets a
+//! link, or the path contains `..`, or its text is denied, the resolver (see
+//! [`resolve`](super::resolve)) works out where it leads, and that path is tried in the same way.
+//! The resolver only ever proposes; nothing is acted on but through the first way.
+
+pub(crate) use super::fault::{Denial, Fault};
+use super::resolve::{self, Shape};
+use super::types::Errno;
+use super::{Mode, Sink};
+use crate::access::{Decision, ExceptionId, GrantId, Operation, Resource, Wall};
+use crate::policy::{Component, Decider, ExceptionKind, GrantPattern, PathPattern, Policy};
+use rustix::fs::{Access as Permission, AtFlags, CWD, Mode as Bits, OFlags, ResolveFlags};
+use rustix::io::Errno as Native;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// How often a path is tried again when something outside changes it meanwhile.
+const ATTEMPTS: usize = 16;
+
+/// A decision after the origin, the audit and the mode were taken into account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Allowed(Option<GrantId>),
+    Denied(Option<ExceptionId>),
+    Hidden,
+}
+
+/// A guest path, joined to the directory it is relative to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    /// Absolute path of the directory.
+    pub(crate) base: &'a [u8],
+    /// The base was opened by the guest: it was free of links then and has to be so still.
+    pub(crate) pinned: bool,
+    /// What the guest wrote, relative to it.
+    pub(crate) relative: &'a [u8],
+    /// Whether a link in the last component is followed.
+    pub(crate) follow: bool,
+}
+
+/// A path to decide and act on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// Absolute, without `.`, `..` and empty components.
+    pub(crate) path: &'a [u8],
+    /// It was written with a trailing slash, or ended in `.` or `..`.
+    pub(crate) directory: bool,
+    /// It ended in `.` or `..`: names of what exists and cannot be removed by that name.
+    pub(crate) dot: bool,
+    /// See [`Target::follow`].
+    pub(crate) follow: bool,
+}
+
+/// What decides, and through which all files are opened.
+pub(crate) struct Gate {
+    pub(crate) mode: Mode,
+    pub(crate) sink: Box<dyn Sink>,
+    root: Arc<OwnedFd>,
+    policy: Policy,
+    decider: Decider,
+    audit: Option<Decider>,
+    hides: bool,
+    uses: Vec<u64>,
+    /// The crate that the current call comes from, once it was asked for.
+    pub(crate) origin: Option<Option<String>>,
+    /// Accesses of the current call that were reported and are let through (`--audit`).
+    excused: Vec<(Operation, Vec<u8>)>,
+    scratch: Vec<u8>,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        policy: Policy,
+        mode: Mode,
+        audit: Option<Decider>,
+        root: OwnedFd,
+        sink: Box<dyn Sink>,
+    ) -> Self {
+        let highest = policy.grants.iter().map(|grant| grant.id.0 as usize + 1).max().unwrap_or(0);
+        Self {
+            mode,
+            sink,
+            root: Arc::new(root),
+            decider: Decider::new(&policy),
+            audit,
+            hides: policy.exceptions.iter().any(|exception| exception.kind == ExceptionKind::Hide),
+            uses: vec![0; highest],
+            policy,
+            origin: None,
+            excused: Vec::new(),
+            scratch: Vec::with_capacity(256),
+        }
+    }
+
+    /// How often each grant was used, by its id.
+    pub(crate) fn uses(&self) -> &[u64] {
+        &self.uses
+    }
+
+    /// Whether the policy hides anything, so that listings have to be looked through.
+    pub(crate) fn hides(&self) -> bool {
+        self.hides && self.mode != Mode::Off
+    }
+
+    /// Decides without reporting and without counting a use.
+    pub(crate) fn peek(&self, operation: Operation, path: &[u8]) -> Result<Verdict, Fault> {
+        if self.mode == Mode::Off {
+            return Ok(Verdict::Allowed(None));
+        }
+        let mut decision = self.decider.decide_path(operation, path);
+        if decision == Decision::DependsOnOrigin {
+            decision = match &self.origin {
+                None => return Err(Fault::NeedsOrigin),
+                Some(None) => Decision::Denied(None),
+                Some(Some(krate)) => self.decider.decide_by(operation, &Resource::Path(path.to_vec()), krate),
+            };
+        }
+        Ok(match decision {
+            Decision::Allowed(grant) => Verdict::Allowed(grant),
+            Decision::Hidden(_) => Verdict::Hidden,
+            Decision::Denied(_) if self.is_excused(operation, path) => Verdict::Allowed(None),
+            Decision::Denied(exception) => Verdict::Denied(exception),
+            Decision::DependsOnOrigin => Verdict::Denied(None),
+        })
+    }
+
+    /// Decides; what is not allowed ends the call.
+    pub(crate) fn check(&mut self, operation: Operation, path: &[u8]) -> Result<Option<GrantId>, Fault> {
+        match self.peek(operation, path)? {
+            Verdict::Allowed(grant) => {
+                self.count(grant);
+                Ok(grant)
+            }
+            Verdict::Denied(exception) => Err(Denial::of(operation, path, exception)),
+            Verdict::Hidden => Err(Errno::NOENT.into()),
+        }
+    }
+
+    /// Decides whether the guest may learn the value of an environment variable that it asks for.
+    pub(crate) fn check_env(&mut self, name: &[u8]) -> Result<(), Fault> {
+        if self.mode == Mode::Off {
+            return Ok(());
+        }
+        let resource = Resource::Env(name.to_vec());
+        let mut decision = self.decider.decide(Operation::EnvRead, &resource);
+        if decision == Decision::DependsOnOrigin {
+            decision = match &self.origin {
+                None => return Err(Fault::NeedsOrigin),
+                Some(None) => Decision::Denied(None),
+                Some(Some(krate)) => self.decider.decide_by(Operation::EnvRead, &resource, krate),
+            };
+        }
+        match decision {
+            Decision::Allowed(grant) => self.count(grant),
+            Decision::Hidden(_) => {}
+            _ if self.is_excused(Operation::EnvRead, name) => {}
+            Decision::Denied(_) | Decision::DependsOnOrigin => {
+                let exception = if let Decision::Denied(exception) = decision { exception } else { None };
+                return Err(Fault::Denied(Box::new(Denial {
+                    operation: Operation::EnvRead,
+                    resource,
+                    exception,
+                    wall: Wall::Wasi,
+                    note: String::new(),
+                })));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a use of a grant; the first one is told to the sink.
+    pub(crate) fn count(&mut self, grant: Option<GrantId>) {
+        let Some(grant) = grant else { return };
+        if let Some(uses) = self.uses.get_mut(grant.0 as usize) {
+            *uses += 1;
+            if *uses == 1 {
+                self.sink.used(grant);
+            }
+        }
+    }
+
+    /// Whether `path` may be known as a step on the way to something.
+    pub(crate) fn is_on_the_way(&self, path: &[u8]) -> bool {
+        self.mode == Mode::Off
+            || path == b"/"
+            || self.decider.is_on_the_way(path)
+            || self.is_excused_beneath(path)
+    }
+
+    /// Whether the link at `path` may be followed.
+    pub(crate) fn may_follow(&self, path: &[u8]) -> bool {
+        self.mode == Mode::Off || self.decider.may_follow(path) || self.is_excused_beneath(path)
+    }
+
+    /// Whether anything at all is granted on `path`.
+    pub(crate) fn grants_something(&self, path: &[u8]) -> bool {
+        self.mode == Mode::Off || !self.decider.operations(path, true).is_empty()
+    }
+
+    /// Whether a rename or hard link from `from` to `to` would not widen anything.
+    pub(crate) fn may_move(&self, from: &[u8], to: &[u8], directory: bool) -> bool {
+        self.mode == Mode::Off || self.decider.may_move(from, to, directory)
+    }
+
+    /// Whether `grant` names exactly this path, neither a pattern nor a directory above it.
+    pub(crate) fn is_exact(&self, grant: Option<GrantId>, path: &[u8]) -> bool {
+        let Some(grant) = grant.and_then(|id| self.policy.grants.iter().find(|grant| grant.id == id)) else {
+            return self.mode == Mode::Off;
+        };
+        let names = |pattern: &PathPattern| {
+            let mut components = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+            pattern.components.iter().all(
+                |component| matches!(component, Component::Literal(name) if components.next() == Some(name)),
+            ) && components.next().is_none()
+        };
+        matches!(&grant.pattern, GrantPattern::Path(pattern) if names(pattern))
+            || grant.target.as_ref().is_some_and(names)
+    }
+
+    fn is_excused(&self, operation: Operation, name: &[u8]) -> bool {
+        self.excused.iter().any(|(excused, path)| *excused == operation && path == name)
+    }
+
+    fn is_excused_beneath(&self, prefix: &[u8]) -> bool {
+        self.excused.iter().any(|(_, path)| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'))
+        })
+    }
+
+    /// After a violation was reported: whether the call may be tried again, because this is an
+    /// audit and its envelope has the access.
+    pub(crate) fn excuse(&mut self, denial: &Denial) -> bool {
+        let Some(audit) = &self.audit else { return false };
+        let name = denial.resource.bytes();
+        if self.mode != Mode::Audit
+            || denial.wall != Wall::Wasi
+            || self.is_excused(denial.operation, name)
+            || !matches!(audit.decide(denial.operation, &denial.resource), Decision::Allowed(_))
+        {
+            return false;
+        }
+        self.excused.push((denial.operation, name.to_vec()));
+        true
+    }
+
+    /// Whether this access of the current call was denied, reported and then let through.
+    pub(crate) fn was_excused(&self, operation: Operation, path: &[u8]) -> bool {
+        self.is_excused(operation, path)
+    }
+
+    /// Forgets what belongs to one call.
+    pub(crate) fn end_call(&mut self) {
+        self.origin = None;
+        self.excused.clear();
+    }
+
+    /// Finds out what `target` names, and acts on it. `act` decides on the path it is given and
+    /// then acts through [`Gate::open`] only; it answers `ELOOP` if the kernel met a link, and may
+    /// be called several times, so it changes nothing before it is sure.
+    pub(crate) fn locate<R>(
+        &mut self,
+        target: Target<'_>,
+        mut act: impl FnMut(&mut Self, Place<'_>) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let mut path = std::mem::take(&mut self.scratch);
+        let result = self.locate_in(target, &mut path, &mut act);
+        self.scratch = path;
+        result
+    }
+
+    fn locate_in<R>(
+        &mut self,
+        target: Target<'_>,
+        path: &mut Vec<u8>,
+        act: &mut impl FnMut(&mut Self, Place<'_>) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let shape = resolve::clean(target.base, target.relative, path)?;
+        let follow = target.follow || shape.directory;
+        let Shape { directory, dot, dots } = shape;
+        if self.mode == Mode::Off {
+            return act(self, Place { path, directory, dot, follow });
+        }
+        let mut pinned = if target.pinned { target.base.len() } else { 0 };
+        let mut resolved = false;
+        if dots {
+            *path = resolve::resolve(self, path, pinned, follow)?;
+            resolved = true;
+        }
+        for _ in 0..ATTEMPTS {
+            match act(self, Place { path, directory, dot, follow }) {
+                Err(Fault::Errno(Errno::LOOP)) => {
+                    let canonical = resolve::resolve(self, path, pinned, follow)?;
+                    if !follow && canonical == *path {
+                        return Err(Errno::LOOP.into());
+                    }
+                    *path = canonical;
+                }
+                Err(Fault::Denied(denial)) if !resolved && denial.exception.is_none() => {
+                    match resolve::resolve(self, path, pinned, follow) {
+                        Ok(canonical) if canonical != *path => *path = canonical,
+                        _ => return Err(Fault::Denied(denial)),
+                    }
+                }
+                result => return result,
+            }
+            resolved = true;
+            pinned = 0;
+        }
+        Err(Errno::ACCES.into())
+    }
+
+    /// Opens the path itself: `ELOOP` if any component is a link, unless it is the last one and
+    /// `flags` say `PATH | NOFOLLOW`.
+    pub(crate) fn open(&self, path: &[u8], flags: OFlags, bits: Bits) -> Result<OwnedFd, Native> {
+        let flags = flags | OFlags::CLOEXEC;
+        if self.mode == Mode::Off {
+            return rustix::fs::openat(&self.root, beneath(path), flags, bits);
+        }
+        // Unlike its elder, this call refuses permission bits where nothing can be created.
+        let bits = if flags.contains(OFlags::CREATE) { bits } else { Bits::empty() };
+        // Without links and `..` there is no way out of the root. `BENEATH` would say so once
+        // more, for a tenth of the time of a `stat`; that a path has no `..` is what its decision
+        // relies on too.
+        let literal = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.root, beneath(path), flags, bits, literal)
+    }
+
+    /// Opens the path without any right to its contents; no wall but this one cares.
+    pub(crate) fn open_path(&self, path: &[u8], follow: bool, directory: bool) -> Result<OwnedFd, Native> {
+        let mut flags = OFlags::PATH;
+        flags.set(OFlags::NOFOLLOW, !follow);
+        flags.set(OFlags::DIRECTORY, directory);
+        self.open(path, flags, Bits::empty())
+    }
+
+    /// The directory that holds the last component, and that component: what `*at` calls that
+    /// change a directory need. What such a call changes is an entry of the directory that was at
+    /// the decided path when it was opened here, an instant before.
+    pub(crate) fn parent<'a>(&self, place: Place<'a>) -> Result<(Parent, &'a [u8]), Fault> {
+        let slash = place.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let name = &place.path[slash + 1..];
+        let parent = if slash == 0 {
+            Parent::Root(Arc::clone(&self.root))
+        } else {
+            Parent::Opened(self.open_path(&place.path[..slash], true, true)?)
+        };
+        Ok((parent, name))
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// What to make of the kernel's refusal of something that the policy allows. Landlock does
+    /// not take part in `faccessat`: if that would allow it, Landlock was it.
+    pub(crate) fn refused(&self, native: Native, operation: Operation, path: &[u8]) -> Fault {
+        if native != Native::ACCESS {
+            return native.into();
+        }
+        let parent = || {
+            let slash = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            &path[..slash.max(1)]
+        };
+        let (place, permission) = match operation {
+            Operation::Read | Operation::List => (path, Permission::READ_OK),
+            Operation::Modify => (path, Permission::WRITE_OK),
+            Operation::Create | Operation::Delete => {
+                (parent(), Permission::WRITE_OK.union(Permission::EXEC_OK))
+            }
+            Operation::Stat | Operation::EnvRead => return native.into(),
+        };
+        match rustix::fs::accessat(&self.root, beneath(place), permission, AtFlags::EACCESS) {
+            Ok(()) => self.landlock(operation, path),
+            Err(_) => native.into(),
+        }
+    }
+
+    /// A violation that Landlock stopped.
+    pub(crate) fn landlock(&self, operation: Operation, path: &[u8]) -> Fault {
+        Fault::Denied(Box::new(Denial {
+            operation,
+            resource: Resource::Path(path.to_vec()),
+            exception: None,
+            wall: Wall::Landlock,
+            note: String::new(),
+        }))
+    }
+}
+
+/// See [`Gate::parent`].
+pub(crate) enum Parent {
+    Root(Arc<OwnedFd>),
+    Opened(OwnedFd),
+}
+
+impl AsFd for Parent {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Root(fd) => fd.as_fd(),
+            Self::Opened(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// An absolute path as one relative to the root's descriptor.
+pub(crate) fn beneath(path: &[u8]) -> &[u8] {
+    match path {
+        [b'/'] | [] => b".",
+        [b'/', rest @ ..] => rest,
+        rest => rest,
+    }
+}
+
+/// The root directory of the machine, as [`super::HostConfig::root`] wants it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn real_root() -> std::io::Result<OwnedFd> {
+    root_at(std::path::Path::new("/"))
+}
+
+/// Another folder as a guest's root directory.
+///
+/// # Errors
+/// It is no folder, or what the kernel says.
+pub fn root_at(folder: &std::path::Path) -> std::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, folder, flags, Bits::empty())?)
+}

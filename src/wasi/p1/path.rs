@@ -1,0 +1,149 @@
+//! `path_*`.
+
+use super::fd::times;
+use super::{MODULE, call};
+use crate::wasi::env::getenv;
+use crate::wasi::fs::Request;
+use crate::wasi::gate::Fault;
+use crate::wasi::host::Host;
+use crate::wasi::memory::{bytes, put, put_u32, range};
+use crate::wasi::table::Entry;
+use crate::wasi::types::{Errno, fdflags, filestat, oflags, rights};
+use wasmtime::{Caller, Linker, Result};
+
+/// The 16-bit flags that came as a 32-bit number.
+fn flags(value: u32, all: u16) -> Result<u16, Fault> {
+    match u16::try_from(value) {
+        Ok(flags) if flags & !all == 0 => Ok(flags),
+        _ => Err(Errno::INVAL.into()),
+    }
+}
+
+/// Whether `fd` is the preopened root, where the reserved paths are.
+fn is_root(host: &Host, fd: u32) -> bool {
+    matches!(host.table.get(fd), Ok(Entry::Directory(directory))
+        if directory.preopen.is_some() && *directory.path == *b"/")
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
+    linker.func_wrap(
+        MODULE,
+        "path_open",
+        |c: Caller<'_, Host>,
+         fd: u32,
+         lookup: u32,
+         path: u32,
+         len: u32,
+         how: u32,
+         base: u64,
+         _inheriting: u64,
+         status: u32,
+         out: u32| {
+            call(c, |host, memory| {
+                range(memory, out, 4)?;
+                let request = Request {
+                    how: flags(how, oflags::ALL)?,
+                    read: base & rights::FD_READ != 0,
+                    write: base & rights::FD_WRITE != 0,
+                    flags: flags(status, fdflags::ALL)?,
+                    count: false,
+                    full: false,
+                };
+                let opened = host.open(fd, lookup, bytes(memory, path, len)?, request)?;
+                put_u32(memory, out, opened)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "path_filestat_get",
+        |c: Caller<'_, Host>, fd: u32, lookup: u32, path: u32, len: u32, out: u32| {
+            call(c, |host, memory| {
+                let path = bytes(memory, path, len)?;
+                if is_root(host, fd)
+                    && let Some(answer) = getenv(&mut host.gate, path)
+                {
+                    return Err(answer);
+                }
+                let stat = host.stat(fd, lookup, path)?;
+                put(memory, out, &filestat(&stat))
+            })
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "path_filestat_set_times",
+        |c: Caller<'_, Host>, fd: u32, lookup: u32, path: u32, len: u32, atim: u64, mtim: u64, which: u32| {
+            call(c, |host, memory| {
+                let times = times(atim, mtim, which)?;
+                host.set_times(fd, lookup, bytes(memory, path, len)?, &times)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "path_create_directory",
+        |c: Caller<'_, Host>, fd: u32, path: u32, len: u32| {
+            call(c, |host, memory| host.create_directory(fd, bytes(memory, path, len)?))
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "path_remove_directory",
+        |c: Caller<'_, Host>, fd: u32, path: u32, len: u32| {
+            call(c, |host, memory| host.remove(fd, bytes(memory, path, len)?, true))
+        },
+    )?;
+    linker.func_wrap(MODULE, "path_unlink_file", |c: Caller<'_, Host>, fd: u32, path: u32, len: u32| {
+        call(c, |host, memory| host.remove(fd, bytes(memory, path, len)?, false))
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "path_readlink",
+        |c: Caller<'_, Host>, fd: u32, path: u32, len: u32, out: u32, room: u32, used: u32| {
+            call(c, |host, memory| {
+                let text = host.read_link(fd, bytes(memory, path, len)?)?;
+                let taken = text.len().min(room as usize);
+                put(memory, out, &text[..taken])?;
+                put_u32(memory, used, taken as u32)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "path_symlink",
+        |c: Caller<'_, Host>, text: u32, text_len: u32, fd: u32, path: u32, len: u32| {
+            call(c, |host, memory| {
+                host.symlink(bytes(memory, text, text_len)?, fd, bytes(memory, path, len)?)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "path_link",
+        |c: Caller<'_, Host>,
+         old_fd: u32,
+         lookup: u32,
+         old: u32,
+         old_len: u32,
+         new_fd: u32,
+         new: u32,
+         new_len: u32| {
+            call(c, |host, memory| {
+                let old = (old_fd, lookup, bytes(memory, old, old_len)?);
+                host.link(old, (new_fd, bytes(memory, new, new_len)?))
+            })
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "path_rename",
+        |c: Caller<'_, Host>, old_fd: u32, old: u32, old_len: u32, new_fd: u32, new: u32, new_len: u32| {
+            call(c, |host, memory| {
+                let old = (old_fd, bytes(memory, old, old_len)?);
+                host.rename(old, (new_fd, bytes(memory, new, new_len)?))
+            })
+        },
+    )?;
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The worker's side: giving everything up, in the one right order, while there is one thread.
+
+use super::protocol::{Confinement, MAX_TEXT, bounded};
+use crate::kernel::{self, Enforced, Error, landlock, process, rlimits, seccomp};
+use crate::policy::Policy;
+use rustix::process::Pid;
+
+/// Why a process could not be confined.
+pub(super) enum Unconfined {
+    /// The kernel cannot do what was asked for.
+    Unavailable(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<Error> for Unconfined {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unavailable(unavailable) => Self::Unavailable(unavailable.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl Unconfined {
+    pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> Self {
+        let mut text = format!("{what}: {error}");
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        Self::Failed(text)
+    }
+
+    pub(super) fn text(self) -> String {
+        let (Self::Unavailable(text) | Self::Failed(text)) = self;
+        bounded(text)
+    }
+}
+
+/// Descriptors of a worker besides those that the guest may have: standard streams, channels, the
+/// root, preopens and those of one resolution under way.
+const OWN_FILES: u64 = 64;
+
+/// Tied to `parent` and unable to gain anything.
+pub(super) fn settle(parent: Pid) -> Result<(), Unconfined> {
+    process::no_new_privs().map_err(|e| Unconfined::failed("no_new_privs", e))?;
+    process::die_with_parent(parent).map_err(|e| Unconfined::failed("parent death signal", e))?;
+    process::set_not_dumpable().map_err(|e| Unconfined::failed("dumpable", e))
+}
+
+/// Resource limits and Landlock for what runs under `policy`. The statuses that the kernel gives
+/// back are asserted by `kernel`.
+pub(super) fn enclose(confinement: &Confinement, policy: &Policy) -> Result<Enforced, Unconfined> {
+    let limits = rlimits::Rlimits {
+        open_files: Some(u64::from(policy.limits.open_files) + OWN_FILES),
+        file_size: policy.limits.disk,
+        ..rlimits::Rlimits::default()
+    };
+    rlimits::apply(&limits).map_err(|e| Unconfined::failed("resource limits", e))?;
+    if !confinement.walls.effective().landlock {
+        return Ok(Enforced::of(None));
+    }
+    kernel::check(confinement.landlock, kernel::status().landlock_abi).map_err(Error::from)?;
+    let policy = confinement.kernel_policy.as_ref().unwrap_or(policy);
+    let mut attempts = 0;
+    loop {
+        let plan = kernel::plan(policy, landlock::usable_abi(), &kernel::look);
+        match kernel::restrict(&plan, confinement.landlock) {
+            // Something was made or removed between looking and opening: nothing is in force yet,
+            // since rules come before the restriction.
+            Err(Error::Path(..) | Error::Changed(_)) if attempts < 3 => attempts += 1,
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// The system call filter.
+pub(super) fn filter(confinement: &Confinement, profile: seccomp::Profile) -> Result<(), Unconfined> {
+    if confinement.walls.effective().seccomp { Ok(seccomp::install(profile)?) } else { Ok(()) }
+}
+
+/// For a child that only reads its input and writes its output: no file, no host, no process.
+pub(super) fn isolate(
+    profile: seccomp::Profile,
+    limits: rlimits::Rlimits,
+    landlock_abi: u32,
+) -> Result<(), Unconfined> {
+    rlimits::apply(&limits).map_err(|e| Unconfined::failed("resource limits", e))?;
+    // Without Landlock the filter, which knows no way to open anything, stands alone.
+    if landlock_abi >= 2 {
+        let plan = kernel::Plan { abi: landlock_abi, ..kernel::Plan::default() };
+        kernel::restrict(&plan, kernel::LandlockLevel::Required)?;
+    }
+    Ok(seccomp::install(profile)?)
+}

@@ -1,0 +1,153 @@
+//! The worker's side: from finished code to a guest that has ended. Only ever in a confined process.
+
+use super::protocol::{Confinement, Ended, Layout, Patch, Stage, bounded};
+use super::tell::Teller;
+use crate::access::{GrantId, RawFrame};
+use crate::compile::{Strategy, engine, load};
+use crate::policy::{Decider, Policy};
+use crate::wasi::{self, Host, HostConfig, Mode, Preopens, Stdio, Stop};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use wasmtime::{Error, InstancePre, Linker, Memory, Store, Trap, WasmBacktrace};
+
+/// Code that is mapped and linked, ready for any number of instances.
+pub(super) struct Loaded(InstancePre<Host>);
+
+impl Loaded {
+    pub(super) fn new(code: File, strategy: Strategy) -> Result<Self, (Stage, String)> {
+        let engine = engine(strategy).map_err(|error| (Stage::Load, format!("{error:#}")))?;
+        let module = load(&engine, code).map_err(|error| (Stage::Load, error.to_string()))?;
+        let link = |error: Error| (Stage::Link, bounded(format!("{error:#}")));
+        let mut linker = Linker::new(&engine);
+        wasi::add_to_linker(&mut linker).map_err(link)?;
+        Ok(Self(linker.instantiate_pre(&module).map_err(link)?))
+    }
+}
+
+/// What one guest is given.
+pub(super) struct Guest {
+    pub(super) policy: Policy,
+    pub(super) args: Vec<Vec<u8>>,
+    pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) root: OwnedFd,
+    pub(super) stdio: Stdio,
+    pub(super) patches: Vec<Patch>,
+}
+
+/// Runs a guest in a fresh instance, and says what its host counted.
+pub(super) fn run(
+    loaded: &Loaded,
+    confinement: &Confinement,
+    guest: Guest,
+    teller: &Teller,
+) -> (Ended, Vec<RawFrame>) {
+    let failed = |why: String| (Ended::Failed(bounded(why)), Vec::new());
+    let mode = match (confinement.walls.effective().wasi, &confinement.audit) {
+        (false, _) => Mode::Off,
+        (true, Some(_)) => Mode::Audit,
+        (true, None) => Mode::Enforce,
+    };
+    let host = Host::new(HostConfig {
+        policy: guest.policy,
+        mode,
+        audit: confinement.audit.as_ref().map(Decider::new),
+        root: guest.root,
+        preopens: match confinement.layout {
+            Layout::Root => Preopens::Root,
+            Layout::TopLevel => Preopens::TopLevel,
+        },
+        args: guest.args,
+        env: guest.env,
+        stdio: guest.stdio,
+        sink: Box::new(teller.clone()),
+    });
+    let host = match host {
+        Ok(host) => host,
+        Err(error) => return failed(format!("the guest's world could not be made: {error}")),
+    };
+    let mut store = Store::new(loaded.0.module().engine(), host);
+    store.limiter(|host| host);
+    let instance = match loaded.0.instantiate(&mut store) {
+        Ok(instance) => instance,
+        // A start function may have run, and a memory may be larger than its limit.
+        Err(error) => return ended(&error, store.data()),
+    };
+    let start = match instance.get_typed_func::<(), ()>(&mut store, "_start") {
+        Ok(start) => start,
+        Err(error) => return failed(format!("the module cannot be started: {error:#}")),
+    };
+    if !guest.patches.is_empty() {
+        let patched = instance
+            .get_memory(&mut store, "memory")
+            .is_some_and(|memory| patch(memory, &mut store, &guest.patches));
+        if !patched {
+            return (Ended::PatchMismatch, Vec::new());
+        }
+    }
+    let outcome = match start.call(&mut store, ()) {
+        Ok(()) => (Ended::Exited(0), Vec::new()),
+        Err(error) => ended(&error, store.data()),
+    };
+    for (grant, count) in (0..).zip(store.data().grant_uses()) {
+        let _ = teller.uses(GrantId(grant), *count);
+    }
+    for limit in store.data().limits_hit() {
+        let _ = teller.limit(limit);
+    }
+    outcome
+}
+
+/// All of the patches or none.
+fn patch(memory: Memory, store: &mut Store<Host>, patches: &[Patch]) -> bool {
+    let data = memory.data_mut(store);
+    let range = |patch: &Patch, length: usize| {
+        let start = patch.address as usize;
+        start..start.saturating_add(length)
+    };
+    let all_match = patches.iter().all(|patch| {
+        data.get(range(patch, patch.expect.len())) == Some(&patch.expect[..])
+            && data.get(range(patch, patch.bytes.len())).is_some()
+    });
+    if all_match {
+        for patch in patches {
+            data[range(patch, patch.bytes.len())].copy_from_slice(&patch.bytes);
+        }
+    }
+    all_match
+}
+
+fn ended(error: &Error, host: &Host) -> (Ended, Vec<RawFrame>) {
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
+    let ended = match (error.downcast_ref::<Stop>(), error.downcast_ref::<Trap>()) {
+        (Some(Stop::Exit(code)), _) => return (Ended::Exited(*code), Vec::new()),
+        (Some(Stop::Limit(what)), _) => Ended::Limit((*what).to_owned()),
+        // A guest that gets no memory aborts, if not at once: that is no fault of its own.
+        (None, Some(_)) if host.limits_hit().contains(&"memory") => Ended::Limit("memory".to_owned()),
+        (None, Some(Trap::UnreachableCodeReached)) if host.panicked() => Ended::Panicked,
+        (None, Some(trap)) => Ended::Trapped(in_words(*trap)),
+        (None, None) => Ended::Trapped(bounded(format!("{error:#}"))),
+    };
+    (ended, backtrace)
+}
+
+fn in_words(trap: Trap) -> String {
+    match trap {
+        Trap::StackOverflow => "stack overflow".to_owned(),
+        Trap::UnreachableCodeReached => "unreachable".to_owned(),
+        Trap::MemoryOutOfBounds => "out of bounds memory access".to_owned(),
+        Trap::TableOutOfBounds => "out of bounds table access".to_owned(),
+        Trap::IndirectCallToNull => "call of an uninitialised table element".to_owned(),
+        Trap::BadSignature => "indirect call of a function of another type".to_owned(),
+        Trap::IntegerOverflow => "integer overflow".to_owned(),
+        Trap::IntegerDivisionByZero => "integer division by zero".to_owned(),
+        other => other.to_string().trim_start_matches("wasm trap: ").to_owned(),
+    }
+}
+
+fn frames(backtrace: &WasmBacktrace) -> Vec<RawFrame> {
+    let frame = |frame: &wasmtime::FrameInfo| RawFrame {
+        function: frame.func_index(),
+        offset: frame.module_offset().and_then(|offset| u32::try_from(offset).ok()).unwrap_or(0),
+    };
+    backtrace.frames().iter().map(frame).collect()
+}

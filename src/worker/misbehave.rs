@@ -1,0 +1,96 @@
+//! What a test's process does when somebody else's code runs in it: for the tests of this project
+//! that show what that cannot change. Only in builds with the feature `test-walls`.
+
+use super::protocol::{Ended, FromWorker, Misbehaviour};
+use super::tell::Teller;
+use super::wire;
+use crate::access::{Access, Operation, RawFrame, RawViolation, Resource, Wall};
+use crate::kernel::sys;
+use rustix::fs::FileType;
+use rustix::process::{Signal, kill_process};
+use std::io::IoSlice;
+use std::os::fd::AsRawFd;
+
+/// Never returns but for [`Misbehaviour::Reach`], whose attempts are answered by the walls.
+pub(super) fn misbehave(misbehaviour: Misbehaviour, teller: &Teller) {
+    let say = |message: &FromWorker| teller.raw(message);
+    match misbehaviour {
+        Misbehaviour::Lie => {
+            let _ = say(&FromWorker::Ended(Ended::Exited(0), Vec::new()));
+            sys::exit_now(3)
+        }
+        Misbehaviour::SpeakForAnother => {
+            let _ = say(&FromWorker::Reaped(1, 0, 0));
+            let _ = say(&FromWorker::Ended(Ended::Exited(0), Vec::new()));
+            sys::exit_now(0)
+        }
+        Misbehaviour::Flood => {
+            for i in 0_u64.. {
+                let violation = RawViolation {
+                    access: Access {
+                        operation: Operation::Read,
+                        resource: Resource::Path(format!("/{i}").into_bytes()),
+                    },
+                    wall: Wall::Wasi,
+                    exception: None,
+                    note: "x".repeat(60_000),
+                    backtrace: Vec::new(),
+                };
+                if say(&FromWorker::Violation(Box::new(violation))).is_err() {
+                    break;
+                }
+            }
+            sys::exit_now(0)
+        }
+        Misbehaviour::Garbage => {
+            teller.with_socket(|socket| {
+                let _ = rustix::io::write(socket, &[0xff; 4096]);
+            });
+            sys::exit_now(0)
+        }
+        Misbehaviour::Ask => {
+            for function in 0.. {
+                if say(&FromWorker::Origin(vec![RawFrame { function, offset: 0 }])).is_err() {
+                    break;
+                }
+            }
+            sys::exit_now(0)
+        }
+        Misbehaviour::Silent => sys::exit_now(0),
+        Misbehaviour::Die => {
+            // Its own thread is the one process that it may signal.
+            std::process::abort()
+        }
+        Misbehaviour::Spin => loop {
+            std::hint::spin_loop();
+        },
+        Misbehaviour::Fork => {
+            // The filter has no such call: it is the last thing that this process does.
+            let _ = sys::fork();
+            sys::exit_now(0)
+        }
+        Misbehaviour::Signal => {
+            if let Some(zygote) = rustix::process::getppid() {
+                let _ = kill_process(zygote, Signal::KILL);
+            }
+            sys::exit_now(0)
+        }
+        Misbehaviour::Reach => reach(teller),
+    }
+}
+
+/// Says in its output which sockets it has besides its own channel. `stat` needs no right.
+fn reach(teller: &Teller) {
+    let own = teller.with_socket(|socket| socket.as_raw_fd());
+    for number in (0..200).filter(|number| *number != own) {
+        let path = format!("/proc/self/fd/{number}");
+        if let Ok(stat) = rustix::fs::stat(path)
+            && FileType::from_raw_mode(stat.st_mode) == FileType::Socket
+        {
+            let text = format!("descriptor {number} is a socket\n");
+            teller.with_socket(|socket| {
+                let _ = wire::send_output(socket, wire::Kind::Stdout, &[IoSlice::new(text.as_bytes())]);
+            });
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The confined processes. The supervisor never runs guest code and never parses a module: it starts
+//! this same binary again, hands it what it needs through a socket, and listens with limits.
+//!
+//! - [`Launcher::prepare`] compiles (or finds compiled) in a child without rights.
+//! - [`Launcher::run`] runs one guest in a worker.
+//! - [`TestPool`] runs tests, each in a child of its own that a zygote forks.
+//! - [`Symboliser`] turns raw frames into source lines in a child without rights.
+//!
+//! Supervisor's side: [`spawn`], [`run`], [`pool`], [`tools`], [`collect`]. Worker's side: [`mod@main`],
+//! `confine`, `guest`, `zygote`, `tell`. Both: [`wire`], [`protocol`].
+
+pub mod collect;
+mod confine;
+mod guest;
+mod main;
+#[cfg(feature = "test-walls")]
+mod misbehave;
+pub mod pool;
+pub mod protocol;
+pub mod run;
+mod running;
+pub mod spawn;
+mod tell;
+pub mod tools;
+pub mod wire;
+mod zygote;
+
+pub use collect::{Output, OutputStream};
+pub use main::main;
+pub use pool::{PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests};
+#[cfg(feature = "test-walls")]
+pub use protocol::Misbehaviour;
+pub use protocol::{Layout, Patch, Walls};
+pub use run::{Confined, RunJob, RunListener, RunResult, WorkerError};
+pub use spawn::{Launcher, WORKER_ARGUMENT};
+pub use tools::{Artifact, Symboliser};
+
+pub use crate::kernel::LandlockLevel;
+pub use crate::wasi::{real_root, root_at};

@@ -1,0 +1,464 @@
+//! The supervisor's side of tests: as many zygotes as asked for, one test in each at a time, one
+//! loop over all of them.
+//!
+//! Who says what is believed for what: a zygote says that the child of a test has ended and how, and
+//! it never runs guest code. A child says what its guest did, over a socket made for this one test,
+//! and both must agree. So a child that was taken over can lie about its own test, as any guest
+//! can, and about nothing else.
+
+use super::collect::{Output, OutputStream};
+use super::protocol::{FromWorker, Misbehaviour, Patch, RunTest, Task, TestsTask, ToWorker};
+use super::run::{Confined, WorkerError, kernel_report};
+use super::running::{Cut, Reaped, Running};
+use super::spawn::{Launcher, Process, Streams, in_words, message, timespec};
+use super::wire::{self, Progress, WireError};
+use crate::access::{GrantId, RawFrame, RawViolation};
+use crate::event::{GuestOutcome, KernelReport};
+use crate::policy::{PackagePolicy, Policy};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// A test younger than this is not listened to until it ends: most end sooner, and are then heard in
+/// one go. Its socket holds what it says meanwhile.
+const QUIET: Duration = Duration::from_millis(5);
+/// How long a zygote may take to confine itself and to load the code.
+pub(super) const STARTUP: Duration = Duration::from_secs(60);
+/// How long a zygote may take to end a child, or itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What all tests of one artifact have in common.
+#[derive(Debug)]
+pub struct PoolJob<'a> {
+    /// Finished machine code.
+    pub code: BorrowedFd<'a>,
+    /// What the guests see as `/`: an `O_PATH` descriptor.
+    pub root: BorrowedFd<'a>,
+    /// How they are confined. [`Confined::kernel_policy`] is not used for tests.
+    pub confined: Confined,
+    /// The union of what the tests may do; `{tmp}` bound to the folder that holds all of theirs.
+    pub union: Policy,
+    /// What each test's own policy is cut from.
+    pub package: PackagePolicy,
+    /// Name of the target whose tests they are.
+    pub target: String,
+    /// The current directory of every test.
+    pub current_dir: PathBuf,
+    /// Number of zygotes.
+    pub workers: usize,
+    /// Pass output on as it comes.
+    pub live: bool,
+    /// How often [`Tests::tick`] is called.
+    pub tick: Option<Duration>,
+    /// Becomes readable when everything is to be interrupted.
+    pub interrupt: Option<BorrowedFd<'a>>,
+}
+
+/// One test to run, or the listing of tests.
+#[derive(Clone, Debug, Default)]
+pub struct TestRun {
+    /// The caller's number for it; different for all that run at one time.
+    pub id: u64,
+    /// Its name, for the grants of test cases; `None` for a listing.
+    pub test: Option<String>,
+    /// Arguments, the program's name first.
+    pub args: Vec<Vec<u8>>,
+    /// Environment, already reduced to what is granted.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Its private directory, which exists.
+    pub tmp: Option<PathBuf>,
+    /// Changes to its memory before it starts.
+    pub patches: Vec<Patch>,
+    /// Wall-clock time it may take.
+    pub time: Option<Duration>,
+    /// Bytes of output to keep of its beginning; 0 stands for 1 MiB.
+    pub keep_output: usize,
+    /// Only in builds with `test-walls`: what its process does instead.
+    pub misbehaviour: Option<Misbehaviour>,
+}
+
+/// How a test's process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TestEnd {
+    /// The guest ran and ended so.
+    Guest(GuestOutcome),
+    /// What [`Patch::expect`] wants was not there. Nothing ran.
+    PatchMismatch,
+    /// What happened cannot be told, in words: its process could not be set up, or says one thing
+    /// and does another. Never a pass.
+    Fault(String),
+}
+
+/// What is known of a test that has ended.
+#[derive(Clone, Debug)]
+pub struct TestResult {
+    /// See [`TestRun::id`].
+    pub id: u64,
+    /// How it ended.
+    pub end: TestEnd,
+    /// Frames of a trap, innermost first.
+    pub backtrace: Vec<RawFrame>,
+    /// As in [`super::RunResult::violations`].
+    pub violations: Vec<(RawViolation, u64)>,
+    /// As in [`super::RunResult::overflow`].
+    pub overflow: u64,
+    /// As in [`super::RunResult::uses`].
+    pub uses: BTreeMap<GrantId, u64>,
+    /// Limits that were reached, by their keys.
+    pub limits: Vec<String>,
+    /// One more sentence, or empty.
+    pub note: String,
+    /// What it wrote.
+    pub output: Output,
+    /// Wall-clock time.
+    pub duration: Duration,
+}
+
+/// Gives tests to a pool and hears of them.
+pub trait Tests {
+    /// The next test to run; `None` if there is none for now. Asked again whenever a test has ended
+    /// (a failed one may be tried again); a pool is done when there is none and none runs.
+    fn next(&mut self) -> Option<TestRun>;
+    /// A zygote is confined and ready.
+    fn ready(&mut self, _kernel: &KernelReport) {}
+    /// A test was started.
+    fn started(&mut self, _id: u64) {}
+    /// A test wrote something ([`PoolJob::live`]).
+    fn output(&mut self, _id: u64, _stream: OutputStream, _bytes: &[u8]) {}
+    /// A test has ended.
+    fn finished(&mut self, result: TestResult);
+    /// The crate that a backtrace originates from; see [`super::RunListener::origin`].
+    fn origin(&mut self, _id: u64, _backtrace: &[RawFrame]) -> Option<String> {
+        None
+    }
+    /// Called every [`PoolJob::tick`] with what runs and for how long.
+    fn tick(&mut self, _running: &[(u64, Duration)]) {}
+    /// Whether no further test shall be started, not even one that was given already.
+    fn stopped(&self) -> bool {
+        false
+    }
+}
+
+/// Runs tests, each in a process of its own.
+#[derive(Debug)]
+pub struct TestPool<'a> {
+    launcher: Launcher,
+    job: PoolJob<'a>,
+    task: Task,
+    zygotes: Vec<Zygote>,
+    /// Tests whose zygote died before they were started.
+    again: VecDeque<TestRun>,
+    /// Listen to every test at once: a caller wants its output, or a `by` grant its origin.
+    eager: bool,
+    grants: usize,
+}
+
+#[derive(Debug)]
+struct Zygote {
+    process: Process,
+    ready: bool,
+    current: Option<Running>,
+    /// Sent already, so that the zygote never waits for us.
+    queued: Option<Running>,
+    /// A test that was taken back, in case it had been started by then.
+    taken_back: Option<u64>,
+    /// When it was told to end a child that has not ended since.
+    told: Option<Instant>,
+}
+
+impl<'a> TestPool<'a> {
+    /// A pool without zygotes; they are started as there are tests for them.
+    pub fn new(launcher: &Launcher, job: PoolJob<'a>) -> Self {
+        let eager = job.live || job.package.grants.iter().any(|grant| !grant.by.is_empty());
+        let grants = job.package.grants.len();
+        let task = Task::Tests(Box::new(TestsTask {
+            confinement: job.confined.task(),
+            union: job.union.clone(),
+            package: job.package.clone(),
+            target: job.target.clone(),
+            current_dir: job.current_dir.clone(),
+        }));
+        Self {
+            launcher: launcher.clone(),
+            job,
+            task,
+            zygotes: Vec::new(),
+            again: VecDeque::new(),
+            eager,
+            grants,
+        }
+    }
+
+    /// Runs tests until there are no more. Returns whether it was interrupted; then running tests were
+    /// ended and reported as such.
+    ///
+    /// # Errors
+    ///
+    /// The artifact cannot be run at all, or a fault of ours. Tests that had ended were reported.
+    pub fn run(&mut self, tests: &mut dyn Tests) -> Result<bool, WorkerError> {
+        let mut next_tick = self.job.tick.map(|tick| Instant::now() + tick);
+        loop {
+            self.feed(tests)?;
+            if self.zygotes.iter().all(|zygote| zygote.current.is_none()) {
+                return Ok(false);
+            }
+            if self.wait(next_tick)? {
+                self.interrupt(tests)?;
+                return Ok(true);
+            }
+            for index in 0..self.zygotes.len() {
+                self.attend(index, tests)?;
+            }
+            self.zygotes.retain(|zygote| !zygote.gone());
+            if let (Some(tick), Some(due)) = (self.job.tick, &mut next_tick)
+                && *due <= Instant::now()
+            {
+                *due = Instant::now() + tick;
+                let running: Vec<_> = self
+                    .zygotes
+                    .iter()
+                    .filter_map(|zygote| zygote.current.as_ref())
+                    .map(|running| (running.test.id, running.started.elapsed()))
+                    .collect();
+                tests.tick(&running);
+            }
+        }
+    }
+
+    /// Gives every zygote a test to run and one to run next, starting zygotes as needed.
+    fn feed(&mut self, tests: &mut dyn Tests) -> Result<(), WorkerError> {
+        if tests.stopped() {
+            self.again.clear();
+            for zygote in &mut self.zygotes {
+                if let Some(queued) = zygote.queued.take() {
+                    zygote.kill(queued.test.id);
+                    zygote.taken_back = Some(queued.test.id);
+                }
+            }
+            return Ok(());
+        }
+        for round in 0..2 {
+            for index in 0..self.job.workers.max(1) {
+                if let Some(zygote) = self.zygotes.get(index)
+                    && (zygote.queued.is_some()
+                        || (round == 0 && zygote.current.is_some())
+                        || zygote.told.is_some())
+                {
+                    continue;
+                }
+                let Some(test) = self.again.pop_front().or_else(|| tests.next()) else { return Ok(()) };
+                if index >= self.zygotes.len() {
+                    let zygote = self.start()?;
+                    self.zygotes.push(zygote);
+                }
+                let index = index.min(self.zygotes.len() - 1);
+                self.send(index, test, tests)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self) -> Result<Zygote, WorkerError> {
+        let nothing = std::fs::File::open("/dev/null")?;
+        let fds = [nothing.as_fd(), self.job.code, self.job.root];
+        let process = self.launcher.start(&self.task, &fds, Streams::Null)?;
+        Ok(Zygote { process, ready: false, current: None, queued: None, taken_back: None, told: None })
+    }
+
+    fn send(&mut self, index: usize, test: TestRun, tests: &mut dyn Tests) -> Result<(), WorkerError> {
+        let (ours, theirs) = wire::pair()?;
+        let message = ToWorker::Run(Box::new(RunTest {
+            id: test.id,
+            test: test.test.clone(),
+            args: test.args.clone(),
+            env: test.env.clone(),
+            tmp: test.tmp.clone(),
+            patches: test.patches.clone(),
+            misbehaviour: test.misbehaviour,
+        }));
+        let running = Running::new(test, ours, self.grants);
+        let zygote = &mut self.zygotes[index];
+        match zygote.process.tell(&message, &[theirs.as_fd()]) {
+            Ok(()) => {}
+            // It has just died; that is noticed in a moment, and the test is run by another one.
+            Err(WireError::Io(_)) => zygote.process.kill(),
+            Err(WireError::Malformed(what)) => return Err(WorkerError::Fault(what.to_owned())),
+        }
+        if zygote.current.is_none() {
+            tests.started(running.test.id);
+            zygote.current = Some(running);
+        } else {
+            zygote.queued = Some(running);
+        }
+        Ok(())
+    }
+
+    /// Sleeps until something is to be done. Whether it is to end.
+    fn wait(&self, next_tick: Option<Instant>) -> Result<bool, WorkerError> {
+        let now = Instant::now();
+        let mut wake = next_tick;
+        let mut fds = Vec::with_capacity(2 * self.zygotes.len() + 1);
+        for zygote in &self.zygotes {
+            fds.push(PollFd::new(&zygote.process.socket, PollFlags::IN));
+            let Some(running) = &zygote.current else { continue };
+            let loud = self.eager || now.duration_since(running.started) >= QUIET;
+            if loud && !running.deaf {
+                fds.push(PollFd::new(&running.channel, PollFlags::IN));
+            }
+            let limit = zygote.limit(running).filter(|_| running.cut.is_none());
+            let due = [
+                limit.map(|limit| running.started + limit),
+                (!loud).then_some(running.started + QUIET),
+                zygote.told.map(|told| told + PATIENCE),
+            ];
+            wake = due.into_iter().flatten().chain(wake).min();
+        }
+        let interrupt = fds.len();
+        if let Some(fd) = &self.job.interrupt {
+            fds.push(PollFd::new(fd, PollFlags::IN));
+        }
+        let left = wake.map(|wake| timespec(wake.saturating_duration_since(now)));
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) => Ok(fds.get(interrupt).is_some_and(|fd| !fd.revents().is_empty())),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// Hears one zygote and its test, and looks at the clock.
+    fn attend(&mut self, index: usize, tests: &mut dyn Tests) -> Result<(), WorkerError> {
+        let eager = self.eager;
+        let live = self.job.live;
+        let zygote = &mut self.zygotes[index];
+        if let Some(running) = &mut zygote.current {
+            let elapsed = running.started.elapsed();
+            if eager || elapsed >= QUIET {
+                // Once: a child that never stops writing does not keep us from the others.
+                running.listen_once(tests, live);
+            }
+            if !zygote.ready && elapsed >= STARTUP {
+                return Err(WorkerError::Fault("a zygote is not ready in time".to_owned()));
+            }
+            if let Some(limit) = running.test.time
+                && zygote.ready
+                && elapsed >= limit
+                && running.cut.is_none()
+            {
+                running.cut = Some(Cut::TimedOut(limit));
+            }
+            if running.cut.is_some() && zygote.told.is_none() {
+                let id = running.test.id;
+                zygote.kill(id);
+                zygote.told = Some(Instant::now());
+            }
+            if zygote.told.is_some_and(|told| told.elapsed() >= PATIENCE) {
+                zygote.process.kill();
+            }
+        }
+        let progress = zygote.process.reader.read(&zygote.process.socket).map_err(fault)?;
+        loop {
+            let zygote = &mut self.zygotes[index];
+            let Some(frame) = zygote.process.reader.frame().map_err(fault)? else { break };
+            match message(&frame).map_err(fault)? {
+                FromWorker::Ready(enforced, seccomp) if !zygote.ready => {
+                    zygote.ready = true;
+                    // A test's time does not include the start of its zygote.
+                    if let Some(running) = &mut zygote.current {
+                        running.started = Instant::now();
+                    }
+                    tests.ready(&kernel_report(self.job.confined.landlock, enforced, seccomp));
+                }
+                FromWorker::Reaped(id, code, signal) if zygote.ready => {
+                    let ours = zygote.current.take_if(|running| running.test.id == id);
+                    let Some(running) = ours else {
+                        if zygote.taken_back.take_if(|taken| *taken == id).is_some() {
+                            continue;
+                        }
+                        return Err(WorkerError::Fault(
+                            "a zygote spoke of a test that it does not run".to_owned(),
+                        ));
+                    };
+                    zygote.told = None;
+                    // So that it is not idle while we look at this one.
+                    if let Some(mut queued) = zygote.queued.take() {
+                        queued.started = Instant::now();
+                        let id = queued.test.id;
+                        zygote.current = Some(queued);
+                        tests.started(id);
+                        self.feed(tests)?;
+                    }
+                    let result = running.finish(Reaped { code, signal }, tests, live);
+                    tests.finished(result);
+                }
+                other if !zygote.ready => return Err(WorkerError::early(other)),
+                _ => return Err(WorkerError::Fault("a zygote spoke out of place".to_owned())),
+            }
+        }
+        if progress == Progress::End { self.bury(index, tests) } else { Ok(()) }
+    }
+
+    /// A zygote has died. The test it was running died with it; the one after it goes to another.
+    fn bury(&mut self, index: usize, tests: &mut dyn Tests) -> Result<(), WorkerError> {
+        let zygote = &mut self.zygotes[index];
+        // Its socket closes a moment before it is seen to have ended.
+        let status = zygote.process.wait(Duration::from_secs(1))?;
+        if !zygote.ready {
+            return Err(WorkerError::Fault(in_words(status)));
+        }
+        zygote.told = None;
+        if let Some(queued) = zygote.queued.take() {
+            self.again.push_back(queued.test);
+        }
+        if let Some(running) = zygote.current.take() {
+            let reaped = Reaped { code: -1, signal: status.signal().unwrap_or(0) };
+            let result = running.finish(reaped, tests, self.job.live);
+            tests.finished(result);
+        }
+        self.zygotes[index].ready = false;
+        Ok(())
+    }
+
+    /// Ends everything and reports what was running.
+    fn interrupt(&mut self, tests: &mut dyn Tests) -> Result<(), WorkerError> {
+        for zygote in &self.zygotes {
+            // Its child dies with it.
+            zygote.process.kill();
+        }
+        for mut zygote in std::mem::take(&mut self.zygotes) {
+            zygote.process.wait(PATIENCE)?;
+            if let Some(mut running) = zygote.current.take() {
+                running.cut = Some(Cut::Interrupted);
+                let result = running.finish(Reaped { code: -1, signal: 9 }, tests, self.job.live);
+                tests.finished(result);
+            }
+        }
+        self.again.clear();
+        Ok(())
+    }
+}
+
+impl Zygote {
+    fn kill(&self, id: u64) {
+        if self.process.tell(&ToWorker::Kill(id), &[]).is_err() {
+            self.process.kill();
+        }
+    }
+
+    /// What is next due of a test: its own end, or that of its zygote's start.
+    fn limit(&self, running: &Running) -> Option<Duration> {
+        if self.ready { running.test.time } else { Some(STARTUP) }
+    }
+
+    /// It was [buried](TestPool::bury).
+    fn gone(&self) -> bool {
+        !self.ready && self.current.is_none() && self.queued.is_none()
+    }
+}
+
+fn fault(error: WireError) -> WorkerError {
+    WorkerError::Fault(format!("a zygote does not keep to the protocol: {error}"))
+}

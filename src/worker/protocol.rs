@@ -1,0 +1,386 @@
+//! The messages between supervisor and worker. What a worker says is a hostile guest's word once
+//! guest code has run in it: every message from it is [checked](FromWorker::check) against the
+//! bounds below before anything is done with it.
+
+use crate::access::{Frame, GrantId, RawFrame, RawViolation};
+use crate::compile::{Facts, Strategy, child::CompileError};
+use crate::kernel::{Enforced, LandlockLevel};
+use crate::policy::{PackagePolicy, Policy};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Both ends are the same binary; a mismatch says that it was replaced under way.
+pub(super) const VERSION: u32 = 1;
+
+/// Frames of one backtrace.
+pub(super) const MAX_BACKTRACE: usize = 128;
+/// Different violations of one guest instance that are told apart.
+pub(super) const MAX_VIOLATIONS: usize = 4096;
+/// Bytes of one path, name or text.
+pub(super) const MAX_TEXT: usize = 64 << 10;
+/// Questions for an origin that one guest instance may ask.
+pub(super) const MAX_ORIGINS: usize = 4096;
+/// Symbol frames of one raw frame: inlined calls.
+pub(super) const MAX_INLINED: usize = 256;
+
+/// Which walls stand. Other than [`ALL`](Self::ALL) only in builds with the feature `test-walls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Walls {
+    /// Our own host functions.
+    pub wasi: bool,
+    /// Landlock.
+    pub landlock: bool,
+    /// The system call filter.
+    pub seccomp: bool,
+}
+
+impl Walls {
+    /// All three.
+    pub const ALL: Self = Self { wasi: true, landlock: true, seccomp: true };
+
+    /// What is really switched off: nothing, but in test builds.
+    pub(super) const fn effective(self) -> Self {
+        if cfg!(feature = "test-walls") { self } else { Self::ALL }
+    }
+}
+
+impl Default for Walls {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// How directories are offered to the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layout {
+    /// `/` alone: for artifacts with our marker.
+    #[default]
+    Root,
+    /// `.` and one preopen per top-level directory: for artifacts built elsewhere.
+    TopLevel,
+}
+
+/// The first message: what this process is for. Descriptors come with it, in the order of
+/// [`Task`]'s documentation.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Start {
+    pub(super) version: u32,
+    /// The supervisor's process, to die with.
+    pub(super) supervisor: i32,
+    /// Bytes of the [`Task`] in the descriptor that follows standard input.
+    pub(super) task: u64,
+}
+
+/// What a worker does. Trusted: it comes from the supervisor, in a descriptor of its own because a
+/// policy may be larger than a frame.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Task {
+    /// Run one guest. Descriptors: standard input, task, code, root directory.
+    Run(Box<RunTask>),
+    /// Be a zygote. Descriptors: the same.
+    Tests(Box<TestsTask>),
+    /// Compile. Descriptors: input, task, output.
+    Compile(Strategy),
+    /// Answer [`ToWorker::Symbolise`]. Descriptors: the module, task.
+    Symbolise,
+}
+
+/// What both kinds of guest process need.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Confinement {
+    /// What Landlock enforces if it is not what the wasi wall decides by (`--audit`, `--root`).
+    pub(super) kernel_policy: Option<Policy>,
+    /// The wasi wall reports, and lets through what this allows.
+    pub(super) audit: Option<Policy>,
+    pub(super) landlock: LandlockLevel,
+    pub(super) strategy: Strategy,
+    pub(super) walls: Walls,
+    pub(super) layout: Layout,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RunTask {
+    pub(super) confinement: Confinement,
+    pub(super) policy: Policy,
+    pub(super) args: Vec<Vec<u8>>,
+    pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TestsTask {
+    pub(super) confinement: Confinement,
+    /// The union of what the tests may do.
+    pub(super) union: Policy,
+    /// What each test's own policy is cut from.
+    pub(super) package: PackagePolicy,
+    pub(super) target: String,
+    pub(super) current_dir: PathBuf,
+}
+
+/// A change to the guest's memory before it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patch {
+    /// Address in linear memory.
+    pub address: u32,
+    /// What must be there; otherwise the test is not run.
+    pub expect: Vec<u8>,
+    /// What is put there instead.
+    pub bytes: Vec<u8>,
+}
+
+/// One test for a zygote; its own channel comes with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RunTest {
+    pub(super) id: u64,
+    /// The test's name where grants of a case may apply to it.
+    pub(super) test: Option<String>,
+    pub(super) args: Vec<Vec<u8>>,
+    pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) tmp: Option<PathBuf>,
+    pub(super) patches: Vec<Patch>,
+    /// In builds with `test-walls`: how the child misbehaves.
+    pub(super) misbehaviour: Option<Misbehaviour>,
+}
+
+/// What a test child that was taken over does. Only in builds with the feature `test-walls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Misbehaviour {
+    /// Says that it passed, and exits with another status.
+    Lie,
+    /// Sends messages that only a zygote may send, for another test's number.
+    SpeakForAnother,
+    /// Sends violations without end.
+    Flood,
+    /// Sends bytes that are no frames.
+    Garbage,
+    /// Looks for sockets that are not its own, then goes on as it should.
+    Reach,
+    /// Forks.
+    Fork,
+    /// Kills its zygote.
+    Signal,
+    /// Uses up its time.
+    Spin,
+    /// Exits without a word.
+    Silent,
+    /// Is killed.
+    Die,
+    /// Asks for origins without end and never reads an answer.
+    Ask,
+}
+
+/// From the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ToWorker {
+    /// To a zygote.
+    Run(Box<RunTest>),
+    /// To a zygote: end this test's child if it runs or waits.
+    Kill(u64),
+    /// The answer to [`FromWorker::Origin`].
+    Origin(Option<String>),
+    /// To a symbolise child.
+    Symbolise(Vec<RawFrame>),
+}
+
+/// Where a worker gave up before any guest code ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// The process could not be set up.
+    Setup,
+    /// The machine code is not usable: compile again.
+    Load,
+    /// The module imports or exports what it must not, or lacks `_start`.
+    Link,
+}
+
+/// How a guest ended, in its process' own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Ended {
+    Exited(i32),
+    Panicked,
+    Trapped(String),
+    Limit(String),
+    /// [`Patch::expect`] was not there; the guest did not start.
+    PatchMismatch,
+    /// The process could not be confined, or the guest not instantiated; the guest did not start.
+    Failed(String),
+}
+
+impl Ended {
+    /// The status that the process of this guest exits with.
+    pub(super) const fn status(&self) -> u8 {
+        match self {
+            Self::Exited(0) => 0,
+            Self::Exited(_) => 1,
+            Self::Panicked => 2,
+            Self::Trapped(_) => 3,
+            Self::Limit(_) => 4,
+            Self::PatchMismatch => 5,
+            Self::Failed(_) => 6,
+        }
+    }
+}
+
+/// From a worker, a test child, a compile child or a symbolise child.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum FromWorker {
+    /// Confined and loaded.
+    Ready(Enforced, bool),
+    /// The kernel cannot give the confinement asked for. Nothing ran.
+    Refused(String),
+    /// Nothing ran.
+    Failed(Stage, String),
+    /// Seen for the first time; `0..` in the order in which they are sent.
+    Violation(Box<RawViolation>),
+    /// The violation with this number has been seen so often by now.
+    Count(u32, u64),
+    /// Violations beyond [`MAX_VIOLATIONS`] different ones, so far.
+    Overflow(u64),
+    /// This grant has been used so often by now.
+    Used(GrantId, u64),
+    /// Which crate does this backtrace originate from?
+    Origin(Vec<RawFrame>),
+    /// A limit of the manifest was reached, by the name of its key.
+    Limited(String),
+    /// The guest has ended. With the backtrace of a trap.
+    Ended(Ended, Vec<RawFrame>),
+    /// From a zygote: the child of this test has ended, with this code or by this signal.
+    Reaped(u64, i32, i32),
+    /// From a compile child.
+    Compiled(Result<Box<Facts>, CompileError>),
+    /// From a symbolise child: the next of the frames asked for.
+    Symbols(Vec<Frame>),
+}
+
+impl FromWorker {
+    /// Whether everything in it is within the bounds.
+    pub(super) fn check(&self) -> bool {
+        let text = |text: &str| text.len() <= MAX_TEXT;
+        match self {
+            Self::Ready(enforced, _) => {
+                enforced.enforced.iter().chain(&enforced.missing).all(|word| text(word))
+                    && enforced.enforced.len() + enforced.missing.len() <= 256
+            }
+            Self::Refused(why) | Self::Failed(_, why) | Self::Limited(why) => text(why),
+            Self::Violation(violation) => {
+                violation.access.resource.bytes().len() <= MAX_TEXT
+                    && text(&violation.note)
+                    && violation.backtrace.len() <= MAX_BACKTRACE
+            }
+            Self::Count(number, _) => (*number as usize) < MAX_VIOLATIONS,
+            Self::Origin(frames) => frames.len() <= MAX_BACKTRACE,
+            Self::Ended(ended, frames) => {
+                frames.len() <= MAX_BACKTRACE
+                    && match ended {
+                        Ended::Trapped(why) | Ended::Limit(why) | Ended::Failed(why) => text(why),
+                        Ended::Exited(_) | Ended::Panicked | Ended::PatchMismatch => true,
+                    }
+            }
+            Self::Compiled(Ok(facts)) => facts.within_bounds(),
+            Self::Compiled(Err(CompileError::Module(why) | CompileError::Machine(why))) => text(why),
+            Self::Symbols(frames) => {
+                frames.len() <= MAX_INLINED
+                    && frames.iter().all(|f| text(&f.krate) && text(&f.function) && text(&f.file))
+            }
+            Self::Overflow(_) | Self::Used(..) | Self::Reaped(..) => true,
+        }
+    }
+}
+
+/// Cut at a character, to be within [`MAX_TEXT`].
+pub(super) fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{self, Kind, MAX_FRAME, Reader};
+    use super::*;
+    use crate::access::{Access, Operation, Resource, Wall};
+    use proptest::prelude::*;
+
+    fn violation(path: usize, note: usize, frames: usize) -> FromWorker {
+        FromWorker::Violation(Box::new(RawViolation {
+            access: Access { operation: Operation::Read, resource: Resource::Path(vec![b'x'; path]) },
+            wall: Wall::Wasi,
+            exception: None,
+            note: "n".repeat(note),
+            backtrace: vec![RawFrame { function: 1, offset: 2 }; frames],
+        }))
+    }
+
+    #[test]
+    fn the_bounds_are_where_they_are_said_to_be() {
+        assert!(violation(MAX_TEXT, MAX_TEXT, MAX_BACKTRACE).check());
+        assert!(!violation(MAX_TEXT + 1, 0, 0).check());
+        assert!(!violation(0, MAX_TEXT + 1, 0).check());
+        assert!(!violation(0, 0, MAX_BACKTRACE + 1).check());
+        assert!(!FromWorker::Count(MAX_VIOLATIONS as u32, 1).check());
+        assert!(!FromWorker::Ended(Ended::Trapped("x".repeat(MAX_TEXT + 1)), vec![]).check());
+    }
+
+    #[test]
+    fn statuses_tell_outcomes_apart() {
+        let all = [
+            Ended::Exited(0),
+            Ended::Exited(7),
+            Ended::Panicked,
+            Ended::Trapped(String::new()),
+            Ended::Limit(String::new()),
+            Ended::PatchMismatch,
+            Ended::Failed(String::new()),
+        ];
+        let statuses: std::collections::BTreeSet<_> = all.iter().map(Ended::status).collect();
+        assert_eq!(statuses.len(), all.len());
+    }
+
+    #[test]
+    fn a_message_of_a_worker_survives_the_wire() {
+        let body = postcard::to_stdvec(&violation(5, 3, 2)).unwrap();
+        let FromWorker::Violation(back) = wire::decode(&body).unwrap() else { panic!("another message") };
+        assert_eq!((back.access.resource.bytes().len(), back.backtrace.len()), (5, 2));
+        assert!(wire::decode::<FromWorker>(&[&body[..], &[0]].concat()).is_err());
+    }
+
+    proptest! {
+        /// Whatever a worker sends, the supervisor neither panics nor holds more than a frame and
+        /// one read of it.
+        #[test]
+        fn random_bytes_are_frames_or_an_error(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2000), 0..30),
+        ) {
+            let mut reader = Reader::default();
+            'all: for chunk in chunks {
+                reader.push(&chunk);
+                loop {
+                    match reader.frame() {
+                        Ok(Some(frame)) => {
+                            prop_assert!(frame.body.len() < MAX_FRAME);
+                            if let (Kind::Message, Ok(message)) =
+                                (frame.kind, wire::decode::<FromWorker>(frame.body))
+                            {
+                                message.check();
+                            }
+                        }
+                        Ok(None) => break,
+                        Err(_) => break 'all,
+                    }
+                }
+                prop_assert!(reader.held() <= MAX_FRAME + (64 << 10));
+            }
+        }
+
+        /// Plausible messages with random contents: decoding allocates no more than a small
+        /// multiple of what was sent.
+        #[test]
+        fn lengths_that_lie_are_an_error(tag in 0_u8..14, lie in any::<u64>(), rest in prop::collection::vec(any::<u8>(), 0..64)) {
+            let mut body = vec![tag];
+            body.extend(postcard::to_stdvec(&lie).unwrap());
+            body.extend(rest);
+            if let Ok(message) = wire::decode::<FromWorker>(&body) {
+                message.check();
+            }
+        }
+    }
+}

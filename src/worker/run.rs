@@ -1,0 +1,339 @@
+//! The supervisor's side of one run: it starts a worker, listens, keeps the time, and ends it.
+
+use super::collect::{Collected, Heard};
+use super::pool::STARTUP;
+use super::protocol::{Confinement, Ended, FromWorker, Layout, RunTask, Stage, Task, ToWorker, Walls};
+use super::spawn::{Launcher, Process, Streams, in_words, message, timespec};
+use super::wire::{Progress, WireError};
+use crate::access::{GrantId, RawFrame, RawViolation};
+use crate::compile::Strategy;
+use crate::event::{GuestOutcome, KernelReport};
+use crate::kernel::{self, Enforced, LandlockLevel};
+use crate::policy::Policy;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+/// How long a worker that has said its last word may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How a worker is confined.
+#[derive(Clone, Debug)]
+pub struct Confined {
+    /// What Landlock enforces if that is not the policy itself: with `--audit` what both walls still
+    /// hold, with `--root` the policy's paths as they are outside.
+    pub kernel_policy: Option<Policy>,
+    /// `--audit`: report, and let through what this allows.
+    pub audit: Option<Policy>,
+    /// How much of Landlock must be there.
+    pub landlock: LandlockLevel,
+    /// With which compiler the code was made.
+    pub strategy: Strategy,
+    /// Which walls stand.
+    pub walls: Walls,
+    /// How directories are offered.
+    pub layout: Layout,
+}
+
+impl Confined {
+    /// Everything enforced, for code of this compiler.
+    pub fn new(strategy: Strategy) -> Self {
+        Self {
+            kernel_policy: None,
+            audit: None,
+            landlock: LandlockLevel::default(),
+            strategy,
+            walls: Walls::ALL,
+            layout: Layout::Root,
+        }
+    }
+
+    pub(super) fn task(&self) -> Confinement {
+        Confinement {
+            kernel_policy: self.kernel_policy.clone(),
+            audit: self.audit.clone(),
+            landlock: self.landlock,
+            strategy: self.strategy,
+            walls: self.walls,
+            layout: self.layout,
+        }
+    }
+}
+
+/// One run of one artifact.
+#[derive(Debug)]
+pub struct RunJob<'a> {
+    /// Finished machine code.
+    pub code: BorrowedFd<'a>,
+    /// What the guest sees as `/`: an `O_PATH` descriptor, see [`super::real_root`].
+    pub root: BorrowedFd<'a>,
+    /// How it is confined.
+    pub confined: Confined,
+    /// What it may do. Its time limit is kept here, the others in the worker.
+    pub policy: Policy,
+    /// Number of grants in the package's table: an upper bound of their ids.
+    pub grants: usize,
+    /// Arguments, the program's name first.
+    pub args: Vec<Vec<u8>>,
+    /// Environment, already reduced to what is granted.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Becomes readable when the run is to be interrupted.
+    pub interrupt: Option<BorrowedFd<'a>>,
+}
+
+/// Hears what happens as it happens.
+pub trait RunListener {
+    /// The worker is confined and about to start the guest.
+    fn ready(&mut self, kernel: &KernelReport);
+    /// An unexpected access was seen for the first time.
+    fn violation(&mut self, violation: &RawViolation);
+    /// The crate that a backtrace originates from; `None` if it cannot be told. Asked only where a
+    /// grant says `by`. The guest waits for the answer, and its time limit runs.
+    fn origin(&mut self, backtrace: &[RawFrame]) -> Option<String>;
+}
+
+/// How a guest ended and what it did.
+#[derive(Clone, Debug)]
+pub struct RunResult {
+    /// How it ended.
+    pub outcome: GuestOutcome,
+    /// Frames of a trap, innermost first.
+    pub backtrace: Vec<RawFrame>,
+    /// Every violation with its count, in the order in which they were first seen. After a time-out
+    /// or a kill a count is at least half of the truth.
+    pub violations: Vec<(RawViolation, u64)>,
+    /// Violations that are not told apart, because there were too many different ones.
+    pub overflow: u64,
+    /// Accesses that each grant allowed. After a time-out or a kill only whether.
+    pub uses: BTreeMap<GrantId, u64>,
+    /// Limits that were reached, by their keys, whether that ended the guest or not.
+    pub limits: Vec<String>,
+    /// One more sentence where the outcome would puzzle, or empty.
+    pub note: String,
+    /// From the start of the worker to its end.
+    pub duration: Duration,
+}
+
+/// Why a guest did not run, or what it did cannot be told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// The kernel cannot give the confinement asked for: exit status 69. Nothing ran.
+    Unavailable(String),
+    /// The code cannot be used: compile it again, without the cache. Nothing ran.
+    Load(String),
+    /// The module is not one that can run here: its imports, its exports. Nothing ran.
+    Link(String),
+    /// A fault of ours or of the machine: exit status 70.
+    Fault(String),
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(why) => f.write_str(why),
+            Self::Load(why) => write!(f, "the compiled code cannot be loaded: {why}"),
+            Self::Link(why) => write!(f, "the module cannot run here: {why}"),
+            Self::Fault(why) => write!(f, "a worker failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for WorkerError {}
+
+impl From<io::Error> for WorkerError {
+    fn from(error: io::Error) -> Self {
+        Self::Fault(error.to_string())
+    }
+}
+
+impl WorkerError {
+    pub(super) fn early(message: FromWorker) -> Self {
+        match message {
+            FromWorker::Refused(why) => Self::Unavailable(why),
+            FromWorker::Failed(Stage::Load, why) => Self::Load(why),
+            FromWorker::Failed(Stage::Link, why) => Self::Link(why),
+            FromWorker::Failed(Stage::Setup, why) => Self::Fault(why),
+            _ => Self::Fault("it spoke before it was ready".to_owned()),
+        }
+    }
+}
+
+pub(super) fn kernel_report(level: LandlockLevel, enforced: Enforced, seccomp: bool) -> KernelReport {
+    KernelReport {
+        landlock_abi: kernel::status().landlock_abi,
+        landlock_level: level.to_string(),
+        enforced: enforced.enforced,
+        missing: enforced.missing,
+        seccomp,
+    }
+}
+
+/// In the supervisor's words. `None` if no guest ran.
+pub(super) fn outcome(ended: Ended) -> Option<GuestOutcome> {
+    Some(match ended {
+        Ended::Exited(code) => GuestOutcome::Exited(code),
+        Ended::Panicked => GuestOutcome::Panicked,
+        Ended::Trapped(why) => GuestOutcome::Trapped(why),
+        Ended::Limit(what) => GuestOutcome::Limit(what),
+        Ended::PatchMismatch | Ended::Failed(_) => return None,
+    })
+}
+
+/// One more sentence about a signal, or nothing.
+pub(super) fn about_signal(signal: i32) -> String {
+    match signal {
+        31 => "the seccomp wall ended it: it made a system call that no guest needs".to_owned(),
+        9 => "killed from outside: by the kernel for lack of memory, or by a person".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Why the supervisor ended a worker.
+enum Cut {
+    TimedOut(Duration),
+    Interrupted,
+}
+
+impl Launcher {
+    /// Runs a guest with the caller's standard streams and returns when it has ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkerError`]. What was heard before was passed on to `listener`.
+    pub fn run(&self, job: RunJob<'_>, listener: &mut dyn RunListener) -> Result<RunResult, WorkerError> {
+        let begun = Instant::now();
+        let limit = job.policy.limits.time;
+        let level = job.confined.landlock;
+        let task = Task::Run(Box::new(RunTask {
+            confinement: job.confined.task(),
+            policy: job.policy,
+            args: job.args,
+            env: job.env,
+        }));
+        let stdin = io::stdin();
+        let process = self.start(&task, &[stdin.as_fd(), job.code, job.root], Streams::Inherit)?;
+        drop(task);
+        let mut run = Run { process, collected: Collected::new(job.grants, 0), started: begun, begun: None };
+        let cut = loop {
+            match run.listen(listener, level)? {
+                Progress::End => break None,
+                Progress::Some => continue,
+                Progress::Empty => {}
+            }
+            let left = run.left(limit);
+            if left == Some(Duration::ZERO) {
+                if run.begun.is_none() {
+                    return Err(WorkerError::Fault("it is not ready in time".to_owned()));
+                }
+                break Some(Cut::TimedOut(limit.unwrap_or_default()));
+            }
+            let mut fds = vec![PollFd::new(&run.process.socket, PollFlags::IN)];
+            if let Some(interrupt) = &job.interrupt {
+                fds.push(PollFd::new(interrupt, PollFlags::IN));
+            }
+            match poll(&mut fds, left.map(timespec).as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+            if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
+                break Some(Cut::Interrupted);
+            }
+        };
+        if cut.is_some() {
+            run.process.kill();
+        }
+        // A worker that has closed its socket is not waited for: nothing can come from it.
+        let status = run.process.wait(PATIENCE)?;
+        if cut.is_some() {
+            // What was sent before the end still counts.
+            while run.listen(listener, level)? == Progress::Some {}
+        }
+        let Run { mut collected, begun: guest, .. } = run;
+        let (outcome, backtrace, note) = match (cut, collected.ended.take(), status.signal()) {
+            (_, Some((Ended::Failed(why), _)), _) => return Err(WorkerError::Fault(why)),
+            (_, Some((ended, backtrace)), _) => {
+                let ended = outcome(ended)
+                    .ok_or_else(|| WorkerError::Fault("nothing was to be patched".to_owned()))?;
+                (ended, backtrace, String::new())
+            }
+            (Some(Cut::TimedOut(limit)), None, _) => {
+                (GuestOutcome::TimedOut(limit), Vec::new(), String::new())
+            }
+            (Some(Cut::Interrupted), None, _) => (GuestOutcome::Interrupted, Vec::new(), String::new()),
+            (None, None, Some(signal)) if guest.is_some() => {
+                (GuestOutcome::Killed(signal), Vec::new(), about_signal(signal))
+            }
+            (None, None, _) => return Err(WorkerError::Fault(in_words(status))),
+        };
+        Ok(RunResult {
+            outcome,
+            backtrace,
+            violations: collected.violations,
+            overflow: collected.overflow,
+            uses: collected.uses,
+            limits: collected.limits,
+            note,
+            duration: begun.elapsed(),
+        })
+    }
+}
+
+/// A run under way.
+struct Run {
+    process: Process,
+    collected: Collected,
+    started: Instant,
+    /// When the guest was started, which is after its worker was.
+    begun: Option<Instant>,
+}
+
+impl Run {
+    /// What is left of the guest's time, or of that for its worker to start.
+    fn left(&self, limit: Option<Duration>) -> Option<Duration> {
+        match self.begun {
+            Some(begun) => Some(limit?.saturating_sub(begun.elapsed())),
+            None => Some(STARTUP.saturating_sub(self.started.elapsed())),
+        }
+    }
+
+    /// Reads once from the worker, and does what the complete frames ask for.
+    fn listen(
+        &mut self,
+        listener: &mut dyn RunListener,
+        level: LandlockLevel,
+    ) -> Result<Progress, WorkerError> {
+        let progress = self.process.reader.read(&self.process.socket).map_err(hostile)?;
+        while let Some(frame) = self.process.reader.frame().map_err(hostile)? {
+            if self.begun.is_none() {
+                match message(&frame).map_err(hostile)? {
+                    FromWorker::Ready(enforced, seccomp) => {
+                        self.begun = Some(Instant::now());
+                        listener.ready(&kernel_report(level, enforced, seccomp));
+                    }
+                    other => return Err(WorkerError::early(other)),
+                }
+                continue;
+            }
+            match self.collected.hear(&frame).map_err(hostile)? {
+                Heard::Nothing => {}
+                Heard::Violation(index) => listener.violation(&self.collected.violations[index].0),
+                Heard::Output(_) => return Err(hostile(WireError::Malformed("output out of place"))),
+                Heard::Origin(frames) => {
+                    let answer = listener.origin(&frames);
+                    self.process.answer(&ToWorker::Origin(answer)).map_err(hostile)?;
+                }
+            }
+        }
+        Ok(progress)
+    }
+}
+
+fn hostile(error: WireError) -> WorkerError {
+    WorkerError::Fault(format!("it does not keep to the protocol: {error}"))
+}

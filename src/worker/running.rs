@@ -1,0 +1,155 @@
+//! One test that runs: what its process says, and what becomes of that in the end.
+
+use super::collect::{Collected, Heard, KEEP_HEAD};
+use super::pool::{TestEnd, TestResult, TestRun, Tests};
+use super::protocol::{Ended, ToWorker};
+use super::run::{about_signal, outcome};
+use super::wire::{self, Progress, Reader, WireError};
+use crate::access::RawFrame;
+use crate::event::GuestOutcome;
+use rustix::net::SendFlags;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Bytes that are still read from a child that has ended. Its socket holds less, unless another
+/// process writes to it.
+const LAST_WORDS: usize = 8 << 20;
+
+/// A test under way, or about to be.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) test: TestRun,
+    pub(super) channel: OwnedFd,
+    reader: Reader,
+    collected: Collected,
+    pub(super) started: Instant,
+    pub(super) cut: Option<Cut>,
+    /// The channel is at its end, or not to be listened to.
+    pub(super) deaf: bool,
+}
+
+/// Why the supervisor ends a test.
+#[derive(Clone, Debug)]
+pub(super) enum Cut {
+    TimedOut(Duration),
+    Interrupted,
+    Hostile(String),
+}
+
+/// What a zygote, or the kernel, says of a test's process.
+pub(super) struct Reaped {
+    pub(super) code: i32,
+    pub(super) signal: i32,
+}
+
+impl Running {
+    /// A test that is started now, over this end of its channel, in a package with so many grants.
+    pub(super) fn new(test: TestRun, channel: OwnedFd, grants: usize) -> Self {
+        let keep = if test.keep_output == 0 { KEEP_HEAD } else { test.keep_output };
+        Self {
+            test,
+            channel,
+            reader: Reader::default(),
+            collected: Collected::new(grants, keep),
+            started: Instant::now(),
+            cut: None,
+            deaf: false,
+        }
+    }
+
+    /// Reads once from the test's process. Whether there may be more.
+    pub(super) fn listen_once(&mut self, tests: &mut dyn Tests, live: bool) -> bool {
+        if self.deaf {
+            return false;
+        }
+        match self.hear(tests, live) {
+            Ok(Progress::Some) => true,
+            Ok(Progress::Empty) => false,
+            Ok(Progress::End) => {
+                self.deaf = true;
+                false
+            }
+            Err(error) => {
+                self.deaf = true;
+                self.cut.get_or_insert(Cut::Hostile(error.to_string()));
+                false
+            }
+        }
+    }
+
+    fn hear(&mut self, tests: &mut dyn Tests, live: bool) -> Result<Progress, WireError> {
+        let progress = self.reader.read(&self.channel)?;
+        while let Some(frame) = self.reader.frame()? {
+            match self.collected.hear(&frame)? {
+                Heard::Nothing | Heard::Violation(_) => {}
+                Heard::Output(stream) if live => tests.output(self.test.id, stream, frame.body),
+                Heard::Output(_) => {}
+                Heard::Origin(frames) => {
+                    let answer = ToWorker::Origin(tests.origin(self.test.id, &frames));
+                    wire::send(self.channel.as_fd(), &answer, &[], SendFlags::DONTWAIT)?;
+                }
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Hears the last words and puts together what was said and what was done.
+    pub(super) fn finish(mut self, reaped: Reaped, tests: &mut dyn Tests, live: bool) -> TestResult {
+        let duration = self.started.elapsed();
+        let mut reads = 0;
+        while reads < LAST_WORDS && self.listen_once(tests, live) {
+            reads += 64 << 10;
+        }
+        let (end, backtrace, note) = self.end(&reaped);
+        let collected = self.collected;
+        TestResult {
+            id: self.test.id,
+            end,
+            backtrace,
+            violations: collected.violations,
+            overflow: collected.overflow,
+            uses: collected.uses,
+            limits: collected.limits,
+            note,
+            output: collected.output,
+            duration,
+        }
+    }
+
+    fn end(&mut self, reaped: &Reaped) -> (TestEnd, Vec<RawFrame>, String) {
+        let fault = |why: &str| (TestEnd::Fault(why.to_owned()), Vec::new(), String::new());
+        let guest = |outcome, note| (TestEnd::Guest(outcome), Vec::new(), note);
+        match (self.collected.ended.take(), self.cut.take()) {
+            (_, Some(Cut::Hostile(why))) => {
+                fault(&format!("its process does not keep to the protocol: {why}"))
+            }
+            (Some((ended, backtrace)), cut) => {
+                if reaped.signal == 0 && reaped.code == i32::from(ended.status()) {
+                    return match ended {
+                        Ended::PatchMismatch => (TestEnd::PatchMismatch, Vec::new(), String::new()),
+                        Ended::Failed(why) => fault(&why),
+                        ended => match outcome(ended) {
+                            Some(outcome) => (TestEnd::Guest(outcome), backtrace, String::new()),
+                            None => fault("its guest did not run"),
+                        },
+                    };
+                }
+                match cut {
+                    // It had said its last word just before.
+                    Some(Cut::TimedOut(limit)) => guest(GuestOutcome::TimedOut(limit), String::new()),
+                    Some(Cut::Interrupted) => guest(GuestOutcome::Interrupted, String::new()),
+                    _ if reaped.signal != 0 => {
+                        guest(GuestOutcome::Killed(reaped.signal), about_signal(reaped.signal))
+                    }
+                    _ => fault("its process says one thing and does another"),
+                }
+            }
+            (None, Some(Cut::TimedOut(limit))) => guest(GuestOutcome::TimedOut(limit), String::new()),
+            (None, Some(Cut::Interrupted)) => guest(GuestOutcome::Interrupted, String::new()),
+            (None, None) if reaped.signal != 0 => {
+                guest(GuestOutcome::Killed(reaped.signal), about_signal(reaped.signal))
+            }
+            (None, None) => fault("its process ended without a word"),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The supervisor's side of the children that read hostile bytes: compiling and symbolising. A
+//! crash, a time-out or nonsense from them is a message, never a fault of the supervisor.
+
+use super::protocol::{FromWorker, Task, ToWorker};
+use super::spawn::{Launcher, Process, Streams, in_words, memory_file, seal};
+use crate::access::{Frame, RawFrame};
+use crate::compile::{self, Cache, Facts, Strategy, child::CompileError};
+use crate::diagnostic::Diagnostic;
+use rustix::net::SendFlags;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How long compiling one module may take.
+const COMPILE_TIME: Duration = Duration::from_secs(300);
+/// How long finding the symbols of one backtrace may take.
+const SYMBOLISE_TIME: Duration = Duration::from_secs(20);
+/// Largest machine code that is taken from a compile child, in bytes.
+const MAX_CODE: u64 = 1 << 30;
+/// Frames asked for in one message.
+const MAX_QUESTION: usize = 1024;
+
+/// Code that a worker can load, and what is known of its module.
+#[derive(Debug)]
+pub struct Artifact {
+    /// Machine code; empty for a component, which this build cannot run.
+    pub code: File,
+    /// Known of the module.
+    pub facts: Facts,
+    /// It came from the cache.
+    pub cached: bool,
+}
+
+impl Launcher {
+    /// The code of a wasm file: from the cache if there is one and it has it, otherwise compiled in
+    /// a child of its own. What cannot be cached is compiled all the same.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, is no module, or cannot be compiled.
+    pub fn prepare(
+        &self,
+        wasm: &mut File,
+        strategy: Strategy,
+        cache: Option<&Cache>,
+    ) -> Result<Artifact, Diagnostic> {
+        let Some(cache) = cache else {
+            let (code, facts) = self.compile(wasm, strategy)?;
+            return Ok(Artifact { code, facts, cached: false });
+        };
+        let unreadable =
+            |error: io::Error| Diagnostic::error("artifact", format!("the artifact cannot be read: {error}"));
+        let engine = compile::engine(strategy).map_err(|error| {
+            Diagnostic::error("compile", format!("no engine for this machine: {error:#}"))
+        })?;
+        let fingerprint = compile::fingerprint(&engine, strategy);
+        match cache.find(wasm, &fingerprint).map_err(unreadable)? {
+            Ok(entry) => Ok(Artifact { code: entry.code, facts: entry.facts, cached: true }),
+            Err(miss) => {
+                let (mut code, facts) = self.compile(wasm, strategy)?;
+                if !facts.component {
+                    // A full disk makes the next run slower, and this one no different.
+                    let _ = cache.put(&miss, wasm, &mut code, &facts);
+                }
+                Ok(Artifact { code, facts, cached: false })
+            }
+        }
+    }
+
+    /// Compiles in a child that has no rights but to read `wasm`, from its beginning, and to write its
+    /// output.
+    ///
+    /// # Errors
+    ///
+    /// The module is wrong, or the child crashed or took too much time or memory.
+    pub fn compile(&self, wasm: &mut File, strategy: Strategy) -> Result<(File, Facts), Diagnostic> {
+        let failed =
+            |why: String| Diagnostic::error("compile", format!("the artifact was not compiled: {why}"));
+        let machine = |error: io::Error| failed(error.to_string());
+        wasm.rewind().map_err(machine)?;
+        let mut code = memory_file(&[]).map_err(machine)?;
+        let mut child = self
+            .start(&Task::Compile(strategy), &[wasm.as_fd(), code.as_fd()], Streams::Null)
+            .map_err(machine)?;
+        let answer = child.next_message(COMPILE_TIME);
+        let facts = match answer {
+            Ok(Some(FromWorker::Compiled(Ok(facts)))) => *facts,
+            Ok(Some(FromWorker::Compiled(Err(CompileError::Module(why))))) => {
+                return Err(Diagnostic::error(
+                    "artifact",
+                    format!("the artifact is not a valid module: {why}"),
+                ));
+            }
+            Ok(Some(FromWorker::Compiled(Err(CompileError::Machine(why))))) => return Err(failed(why)),
+            Ok(Some(other)) => return Err(failed(super::run::WorkerError::early(other).to_string())),
+            Err(error) => return Err(failed(error.to_string())),
+            Ok(None) => {
+                child.kill();
+                let status = child.wait(Duration::ZERO).map_err(machine)?;
+                return Err(failed(in_words(status)).note(format!(
+                    "a module is compiled in a process of its own, which may take {} seconds",
+                    COMPILE_TIME.as_secs()
+                )));
+            }
+        };
+        // Nobody writes to it any more: it is no longer shared with a living child.
+        child.kill();
+        child.wait(Duration::ZERO).map_err(machine)?;
+        if code.metadata().map_err(machine)?.len() > MAX_CODE {
+            return Err(failed(format!("its code is larger than {} MiB", MAX_CODE >> 20)));
+        }
+        // Several workers will map it, and none may change what another one runs.
+        seal(&code).map_err(machine)?;
+        code.rewind().map_err(machine)?;
+        Ok((code, facts))
+    }
+}
+
+/// Finds symbols of one module, in a child that lives as long as this value. The child is started at
+/// the first question; after a failure there are no more answers.
+#[derive(Debug)]
+pub struct Symboliser {
+    launcher: Launcher,
+    wasm: File,
+    child: State,
+}
+
+#[derive(Debug)]
+enum State {
+    New,
+    Running(Process),
+    Broken,
+}
+
+impl Symboliser {
+    /// For the module in `wasm`.
+    pub fn new(launcher: &Launcher, wasm: File) -> Self {
+        Self { launcher: launcher.clone(), wasm, child: State::New }
+    }
+
+    /// The source-level frames of each raw frame, innermost first. Debug information is the guest's
+    /// word. An empty list means that nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// The child crashed, took too long or answered nonsense; a warning to show once. From then on
+    /// every answer is empty.
+    pub fn symbolise(&mut self, frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, Diagnostic> {
+        let mut answers = Vec::with_capacity(frames.len());
+        for frames in frames.chunks(MAX_QUESTION) {
+            match self.ask(frames) {
+                Ok(some) => answers.extend(some),
+                Err(why) => {
+                    self.child = State::Broken;
+                    return Err(Diagnostic::warning(
+                        "symbols",
+                        format!("the source lines of this artifact are not known: {why}"),
+                    ));
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    fn ask(&mut self, frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, String> {
+        if matches!(self.child, State::New) {
+            self.wasm.rewind().map_err(|error| error.to_string())?;
+            let child = self.launcher.start(&Task::Symbolise, &[self.wasm.as_fd()], Streams::Null);
+            self.child = State::Running(child.map_err(|error| error.to_string())?);
+        }
+        let State::Running(child) = &mut self.child else { return Ok(vec![Vec::new(); frames.len()]) };
+        super::wire::send(
+            child.socket.as_fd(),
+            &ToWorker::Symbolise(frames.to_vec()),
+            &[],
+            SendFlags::DONTWAIT,
+        )
+        .map_err(|error| error.to_string())?;
+        let deadline = std::time::Instant::now() + SYMBOLISE_TIME;
+        let mut answers = Vec::with_capacity(frames.len());
+        while answers.len() < frames.len() {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            match child.next_message(left).map_err(|error| error.to_string())? {
+                Some(FromWorker::Symbols(frames)) => answers.push(frames),
+                Some(other) => return Err(super::run::WorkerError::early(other).to_string()),
+                None => {
+                    child.kill();
+                    return Err(in_words(child.wait(Duration::ZERO).map_err(|error| error.to_string())?));
+                }
+            }
+        }
+        Ok(answers)
+    }
+}

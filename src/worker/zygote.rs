@@ -1,0 +1,199 @@
+//! The worker's side of tests: loads once, confines itself to what all of the tests together may do,
+//! then forks a child for each, which confines itself further and runs one fresh instance.
+//!
+//! The zygote itself never runs guest code. A child has no descriptor of the zygote's but its own
+//! channel, the root directory and the standard streams: the control socket is closed first thing,
+//! and the zygote reads no message ahead, so that nothing of a later test is in the memory or among
+//! the descriptors that a fork copies.
+
+use super::confine::{self, Unconfined};
+use super::guest::{self, Guest, Loaded};
+use super::protocol::{Confinement, Ended, FromWorker, RunTest, TestsTask, ToWorker, bounded};
+use super::tell::Teller;
+use super::wire;
+use crate::kernel::{process, seccomp::Profile, sys};
+use crate::policy::{Bindings, Policy, TargetKind};
+use crate::wasi::Stdio;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// A test that is to be run and its channel.
+type Next = (Box<RunTest>, OwnedFd);
+
+/// What became of a message from the supervisor.
+enum Heard {
+    Run(Next),
+    Kill(u64),
+    End,
+}
+
+/// Serves tests until the supervisor has no more. Returns the exit status of the process.
+pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: &OwnedFd) -> u8 {
+    let loaded = match prepare(&control, &task, code) {
+        Ok(Some(loaded)) => loaded,
+        Ok(None) => return 0,
+        Err(why) => return super::main::give_up(&control, why),
+    };
+    let mut next = None;
+    loop {
+        match step(&control, &mut next) {
+            Ok(Step::Again) => {}
+            Ok(Step::End) => return 0,
+            Ok(Step::Child(zygote, (test, channel))) => {
+                drop((control, next));
+                sys::exit_now(child(zygote, &task, &loaded, *test, channel, root));
+            }
+            // The supervisor sees it by the end of the socket, and starts another one.
+            Err(_) => return super::main::BROKEN,
+        }
+    }
+}
+
+fn prepare(control: &OwnedFd, task: &TestsTask, code: OwnedFd) -> Result<Option<Loaded>, Unconfined> {
+    let confinement = &task.confinement;
+    let enforced = confine::enclose(confinement, &task.union)?;
+    confine::filter(confinement, Profile::Load)?;
+    let say = |message: &FromWorker| {
+        wire::send(control.as_fd(), message, &[], SendFlags::empty())
+            .map_err(|error| Unconfined::failed("zygote", error))
+    };
+    match Loaded::new(File::from(code), confinement.strategy) {
+        Ok(loaded) => {
+            confine::filter(confinement, Profile::Zygote)?;
+            say(&FromWorker::Ready(enforced, confinement.walls.effective().seccomp))?;
+            Ok(Some(loaded))
+        }
+        Err((stage, why)) => say(&FromWorker::Failed(stage, bounded(why))).map(|()| None),
+    }
+}
+
+/// What the zygote's loop does next.
+enum Step {
+    Again,
+    End,
+    /// This is the new process, and that its parent and its test.
+    Child(Pid, Next),
+}
+
+fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
+    let (test, channel) = match next.take() {
+        Some(test) => test,
+        None => match hear(control)? {
+            Heard::Run(test) => test,
+            // It has ended in the meantime, and that was said.
+            Heard::Kill(_) => return Ok(Step::Again),
+            Heard::End => return Ok(Step::End),
+        },
+    };
+    let zygote = getpid();
+    let sys::Fork::Parent(pid) = sys::fork()? else { return Ok(Step::Child(zygote, (test, channel))) };
+    let id = test.id;
+    drop((test, channel));
+    let Some(exit) = attend(control, pid, id, next)? else { return Ok(Step::End) };
+    let (code, signal) = match exit {
+        sys::Exit::Code(code) => (code, 0),
+        sys::Exit::Signal(signal) => (0, signal),
+    };
+    wire::send(control.as_fd(), &FromWorker::Reaped(id, code, signal), &[], SendFlags::empty())
+        .map_err(io::Error::other)?;
+    Ok(Step::Again)
+}
+
+fn hear(control: &OwnedFd) -> io::Result<Heard> {
+    match wire::receive::<ToWorker>(control.as_fd()).map_err(io::Error::other)? {
+        Some((ToWorker::Run(test), mut fds)) if fds.len() == 1 => {
+            Ok(Heard::Run((test, fds.pop().expect("there is one"))))
+        }
+        Some((ToWorker::Kill(id), _)) => Ok(Heard::Kill(id)),
+        Some(_) => Err(io::Error::other("a message out of place")),
+        None => Ok(Heard::End),
+    }
+}
+
+/// Waits for the child and hears what the supervisor says meanwhile: to kill it, or what to run
+/// next. `None` if the supervisor has closed.
+fn attend(control: &OwnedFd, pid: Pid, id: u64, next: &mut Option<Next>) -> io::Result<Option<sys::Exit>> {
+    // Not reaped yet, so the number is still this child's.
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    loop {
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let (ended, spoken) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        if ended {
+            return sys::wait(pid).map(Some);
+        }
+        if spoken {
+            match hear(control)? {
+                Heard::Run(test) if next.is_none() => *next = Some(test),
+                Heard::Run(_) => return Err(io::Error::other("more than one test ahead")),
+                Heard::Kill(which) if which == id => pidfd_send_signal(&pidfd, Signal::KILL)?,
+                // Its channel closes without a word, and it is never reported as ended.
+                Heard::Kill(which) => *next = next.take().filter(|(test, _)| test.id != which),
+                Heard::End => {
+                    pidfd_send_signal(&pidfd, Signal::KILL)?;
+                    sys::wait(pid)?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// The whole life of a test's process. Returns its exit status.
+fn child(
+    zygote: Pid,
+    task: &TestsTask,
+    loaded: &Loaded,
+    test: RunTest,
+    channel: OwnedFd,
+    root: &OwnedFd,
+) -> u8 {
+    let teller = Teller::new(channel);
+    let bindings = Bindings { tmp: test.tmp, current_dir: task.current_dir.clone() };
+    let policy = task.package.for_target(TargetKind::Test, &task.target, test.test.as_deref(), &bindings);
+    let (ended, backtrace) = match confine_child(zygote, &task.confinement, &policy, root) {
+        Ok(root) => {
+            #[cfg(feature = "test-walls")]
+            if let Some(misbehaviour) = test.misbehaviour {
+                super::misbehave::misbehave(misbehaviour, &teller);
+            }
+            let guest = Guest {
+                policy,
+                args: test.args,
+                env: test.env,
+                root,
+                stdio: Stdio::Channel,
+                patches: test.patches,
+            };
+            guest::run(loaded, &task.confinement, guest, &teller)
+        }
+        Err(why) => (Ended::Failed(why.text()), Vec::new()),
+    };
+    let status = ended.status();
+    // If it cannot be said, the supervisor sees a status without words.
+    let _ = teller.end(ended, backtrace);
+    status
+}
+
+/// The test's own walls, inside the zygote's. Nothing of the guest has run.
+fn confine_child(
+    zygote: Pid,
+    confinement: &Confinement,
+    policy: &Policy,
+    root: &OwnedFd,
+) -> Result<OwnedFd, Unconfined> {
+    process::die_with_parent(zygote).map_err(|e| Unconfined::failed("parent death signal", e))?;
+    let root = root.try_clone().map_err(|e| Unconfined::failed("root directory", e))?;
+    confine::enclose(confinement, policy)?;
+    confine::filter(confinement, Profile::TestChild)?;
+    Ok(root)
+}
