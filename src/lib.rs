@@ -3,13 +3,16 @@
 
 pub mod access;
 pub mod build;
+pub mod cli;
 pub mod compile;
 pub mod diagnostic;
+pub mod edit;
 pub mod event;
 pub mod exit_status;
 pub mod kernel;
 pub mod policy;
 pub mod report;
+pub mod runner;
 pub mod symbols;
 pub mod wasi;
 pub mod worker;

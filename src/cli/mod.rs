@@ -1,0 +1,86 @@
+//! The command line: what was typed ([`args`]) becomes what is done (one module a command).
+
+#[expect(missing_docs, reason = "flattened groups are documented at their types")]
+pub mod args;
+mod docs;
+mod options;
+mod output;
+mod policies;
+mod run;
+
+use crate::exit_status::ExitStatus;
+use args::{Cli, Command};
+use clap::Parser;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+/// The whole program, given its arguments including the name it was called by.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(without_cargo_words(args)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that cannot be written because its reader is gone is no failure.
+            let _ = error.print();
+            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Fine }.into();
+        }
+    };
+    let status = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Runner(args) => run::runner(args),
+        Command::Completions { shell } => docs::completions(shell),
+        Command::Man { directory } => docs::man(&directory),
+        _ => ExitStatus::Usage,
+    };
+    status.into()
+}
+
+/// The whole of `cargo-sandbox-run` and `cargo-sandbox-test`: becomes `cargo-sandbox COMMAND …`,
+/// the binary beside this one. Returns only if it is not there.
+pub fn hand_over(command: &str) -> ExitCode {
+    let mut args = std::env::args_os().skip(1).peekable();
+    // Cargo calls `cargo-sandbox-run sandbox-run …`.
+    args.next_if(|first| *first == *format!("sandbox-{command}"));
+    let binary = std::env::current_exe().map(|own| own.with_file_name("cargo-sandbox"));
+    let error = match binary {
+        Ok(binary) => std::process::Command::new(binary).arg(command).args(args).exec(),
+        Err(error) => error,
+    };
+    output::fatal(&format!(
+        "cannot start `cargo-sandbox`, which is installed together with this command: {error}"
+    ));
+    ExitStatus::Fault.into()
+}
+
+/// `cargo sandbox run` calls `cargo-sandbox sandbox run`, and an alias may call
+/// `cargo-sandbox sandbox-run`.
+fn without_cargo_words(mut args: Vec<OsString>) -> Vec<OsString> {
+    match args.get(1).and_then(|word| word.to_str()) {
+        Some("sandbox") => {
+            args.remove(1);
+        }
+        Some("sandbox-run") => args[1] = "run".into(),
+        Some("sandbox-test") => args[1] = "test".into(),
+        _ => {}
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_way_to_call_it_leads_to_the_same_words() {
+        let words = |args: &[&str]| without_cargo_words(args.iter().map(OsString::from).collect());
+        for way in [&["x", "sandbox", "run", "-q"][..], &["x", "sandbox-run", "-q"], &["x", "run", "-q"]] {
+            assert_eq!(words(way), ["x", "run", "-q"].map(OsString::from));
+        }
+    }
+}

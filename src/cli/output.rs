@@ -1,0 +1,146 @@
+//! Which reporters there are, and what is said when there is nothing to report.
+
+use super::args::{Color, MessageFormat, OutputArgs};
+use super::options::ci;
+use crate::diagnostic::Diagnostic;
+use crate::event::{Report, RunEvent};
+use crate::exit_status::ExitStatus;
+use crate::report::locate::Prefix;
+use crate::report::progress::Progress;
+use crate::report::{All, Reporter, github, human, json, junit, messages, sarif};
+use crate::runner::Failure;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+/// Everything that hears of a run.
+pub(super) struct Outputs {
+    reporters: All,
+}
+
+impl Outputs {
+    /// Finds what the command is about, opens the outputs with paths relative to the folder that
+    /// comes with it, and does the rest. A failure of either is said.
+    pub(super) fn during<T>(
+        args: &OutputArgs,
+        find: impl FnOnce() -> Result<(T, PathBuf), Failure>,
+        rest: impl FnOnce(&mut Self, T) -> Result<ExitStatus, Failure>,
+    ) -> ExitStatus {
+        let found = find();
+        let base = found.as_ref().ok().map(|(_, base)| base.as_path());
+        let mut outputs = match Self::open(args, base, false) {
+            Ok(outputs) => outputs,
+            Err(status) => return status,
+        };
+        match found.and_then(|(found, _)| rest(&mut outputs, found)) {
+            Ok(status) => status,
+            Err(failure) => outputs.failure(failure),
+        }
+    }
+
+    /// Opens the outputs. Files are made now, so that a wrong path is known before anything runs.
+    ///
+    /// # Errors
+    /// A file that cannot be made; said already.
+    pub(super) fn open(
+        args: &OutputArgs,
+        workspace: Option<&Path>,
+        unused: bool,
+    ) -> Result<Self, ExitStatus> {
+        let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
+        let prefix = workspace.map(prefix).unwrap_or_default();
+        let terminal = io::stderr().is_terminal();
+        let term = std::env::var("TERM").ok();
+        let options = human::Options {
+            styled: color(args).on_stderr(),
+            quiet: args.quiet,
+            progress: Progress::wanted(args.quiet, terminal, ci(), term.as_deref()),
+            unused,
+            base: workspace.map(Path::to_owned),
+        };
+        match args.message_format {
+            MessageFormat::Human => reporters.push(Box::new(human::Human::new(io::stderr(), options))),
+            MessageFormat::Json => {
+                reporters.push(Box::new(human::Human::new(io::stderr(), options)));
+                reporters.push(Box::new(messages::Messages::new(io::stdout())));
+            }
+            MessageFormat::Github => {
+                let github = github::Github::new(io::stderr(), options, prefix.clone());
+                reporters.push(Box::new(github.map_err(|error| {
+                    fatal(&format!("cannot write annotations: {error}"));
+                    ExitStatus::Fault
+                })?));
+            }
+        }
+        if let Some(path) = &args.report {
+            reporters.push(Box::new(json::Json::new(create(path)?)));
+        }
+        if let Some(path) = &args.junit {
+            reporters.push(Box::new(junit::Junit::new(create(path)?)));
+        }
+        if let Some(path) = &args.sarif {
+            reporters.push(Box::new(sarif::Sarif::new(create(path)?, prefix, unused)));
+        }
+        Ok(Self { reporters: All(reporters) })
+    }
+
+    /// Passes an event on.
+    pub(super) fn event(&mut self, event: &RunEvent) {
+        self.reporters.event(event);
+    }
+
+    /// Says each of these.
+    pub(super) fn messages(&mut self, messages: Vec<Diagnostic>) {
+        for message in messages {
+            self.event(&RunEvent::Message(message));
+        }
+    }
+
+    /// Says why there is no report.
+    pub(super) fn failure(&mut self, failure: Failure) -> ExitStatus {
+        self.messages(failure.messages);
+        failure.status
+    }
+
+    /// The end: the report's own status, unless it could not be written.
+    pub(super) fn finish(&mut self, report: &Report) -> ExitStatus {
+        match self.reporters.finish(report) {
+            Ok(()) => report.status,
+            // A reader that is gone has seen enough; the verdict stands.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => report.status,
+            Err(error) => {
+                fatal(&format!("cannot write the report: {error}"));
+                report.status.or(ExitStatus::Fault)
+            }
+        }
+    }
+}
+
+fn create(path: &PathBuf) -> Result<BufWriter<File>, ExitStatus> {
+    File::create(path).map(BufWriter::new).map_err(|error| {
+        fatal(&format!("cannot create `{}`: {error}", path.display()));
+        ExitStatus::Usage
+    })
+}
+
+/// `--color` for the human output.
+pub(super) fn color(args: &OutputArgs) -> human::Color {
+    match args.color {
+        Color::Auto => human::Color::Auto,
+        Color::Always => human::Color::Always,
+        Color::Never => human::Color::Never,
+    }
+}
+
+/// The way from the root of the repository to the workspace.
+fn prefix(workspace: &Path) -> Prefix {
+    let root = workspace.ancestors().find(|folder| folder.join(".git").exists());
+    let way = root.and_then(|root| workspace.strip_prefix(root).ok());
+    Prefix(way.and_then(Path::to_str).unwrap_or_default().to_owned())
+}
+
+/// One line on standard error, for when there is no reporter (yet).
+pub(super) fn fatal(message: &str) {
+    // Nobody to tell if this fails.
+    let _ = writeln!(io::stderr(), "error: {message}");
+}

@@ -1,0 +1,264 @@
+//! Adds entries to and removes entries from the arrays of `[package.metadata.sandbox]`.
+
+use crate::diagnostic::Diagnostic;
+use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
+
+/// One entry to write.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Addition {
+    /// Keys from the document's root to the table: `package`, `metadata`, `sandbox`, `fs`.
+    pub table: Vec<String>,
+    /// `test.case` of this index instead: `table` ends in `case`, and `inner` follows.
+    pub case: Option<(usize, String)>,
+    /// Key of the array: `read`.
+    pub key: String,
+    /// The entry, in the manifest's pattern syntax.
+    pub entry: String,
+    /// Only for these crates (`by`).
+    pub by: Vec<String>,
+    /// A comment behind the entry, without `#`; may be empty.
+    pub comment: String,
+}
+
+/// One entry to take out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// As for [`Addition::table`]: the table that the grant was written in.
+    pub table: Vec<String>,
+    /// Index of the case, and the table in it.
+    pub case: Option<(usize, String)>,
+    /// Key of the array.
+    pub key: String,
+    /// The entry as written.
+    pub entry: String,
+}
+
+/// Applies the changes to a manifest's text and returns the new text. What stands in the text
+/// already is left alone byte for byte, but for the arrays that grow or shrink.
+///
+/// # Errors
+/// When the text is no TOML, or a key on the way is not a table.
+pub fn apply(text: &str, additions: &[Addition], removals: &[Removal]) -> Result<String, Diagnostic> {
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+        Diagnostic::error("toml-syntax", error.message().to_owned())
+    })?;
+    for removal in removals {
+        remove(document.as_item_mut(), removal);
+    }
+    for addition in additions {
+        add(document.as_item_mut(), addition)?;
+    }
+    Ok(document.to_string())
+}
+
+fn add(root: &mut Item, addition: &Addition) -> Result<(), Diagnostic> {
+    let table = match &addition.case {
+        None => descend(root, &addition.table)?,
+        Some((index, inner)) => {
+            let cases = addition.table.iter().try_fold(root, |item, key| item.get_mut(key));
+            let case = cases.and_then(|cases| cases.get_mut(*index));
+            descend(case.ok_or_else(|| not_a("an array of tables", "case"))?, std::slice::from_ref(inner))?
+        }
+    };
+    let table = table.as_table_like_mut().ok_or_else(|| not_a("a table", &addition.key))?;
+    let item = table.entry(&addition.key).or_insert_with(|| Item::Value(Value::Array(Array::new())));
+    let array = item.as_array_mut().ok_or_else(|| not_a("an array", &addition.key))?;
+    if !array.iter().any(|value| is_entry(value, &addition.entry) && by(value) == addition.by) {
+        push(array, value_of(addition), &addition.comment);
+    }
+    Ok(())
+}
+
+fn value_of(addition: &Addition) -> Value {
+    if addition.by.is_empty() {
+        return addition.entry.as_str().into();
+    }
+    let name = if addition.table.last().is_some_and(|last| last == "env") { "name" } else { "path" };
+    let mut table = InlineTable::new();
+    table.insert(name, addition.entry.as_str().into());
+    table.insert("by", Value::Array(addition.by.iter().map(String::as_str).collect()));
+    table.into()
+}
+
+/// Appends in the array's own style: on one line, or one entry a line with its indentation.
+fn push(array: &mut Array, mut value: Value, comment: &str) {
+    let multiline =
+        |raw: Option<&RawString>| raw.and_then(RawString::as_str).is_some_and(|text| text.contains('\n'));
+    let last = array.len().checked_sub(1).and_then(|last| array.get(last));
+    let own_lines = last.is_some_and(|value| multiline(value.decor().prefix()));
+    if own_lines || !comment.is_empty() {
+        let indentation = last
+            .filter(|_| own_lines)
+            .and_then(|value| value.decor().prefix().and_then(RawString::as_str))
+            .and_then(|prefix| prefix.rsplit_once('\n'))
+            .map_or("    ".to_owned(), |(_, indentation)| indentation.to_owned());
+        // A comment behind the last entry stands in the array's trailing text: it stays there,
+        // ahead of what is added.
+        let trailing = array.trailing().as_str().unwrap_or_default().trim_end().to_owned();
+        let comma = if array.is_empty() || array.trailing_comma() || trailing.is_empty() { "" } else { "," };
+        let above = if comment.is_empty() { String::new() } else { format!("\n{indentation}# {comment}") };
+        let kept = if comma.is_empty() { trailing } else { format!(" {}", trailing.trim_start()) };
+        value.decor_mut().set_prefix(format!("{kept}{above}\n{indentation}"));
+        array.push_formatted(value);
+        array.set_trailing("\n");
+        array.set_trailing_comma(true);
+    } else {
+        array.push(value);
+    }
+}
+
+fn remove(root: &mut Item, removal: &Removal) {
+    let Some(table) = find(root, removal) else { return };
+    let Some(array) = table.get_mut(&removal.key).and_then(Item::as_array_mut) else { return };
+    array.retain(|value| !is_entry(value, &removal.entry));
+    if array.is_empty() {
+        table.remove(&removal.key);
+        let emptied = table.is_empty();
+        // What is left of a table that held nothing else is taken out too, but never `sandbox`.
+        if emptied && removal.case.is_none() && removal.table.last().is_some_and(|last| last != "sandbox") {
+            let Some((last, keys)) = removal.table.split_last() else { return };
+            let parent = keys.iter().try_fold(root, |item, key| item.get_mut(key));
+            if let Some(parent) = parent.and_then(Item::as_table_like_mut) {
+                parent.remove(last);
+            }
+        }
+    }
+}
+
+fn find<'a>(root: &'a mut Item, removal: &Removal) -> Option<&'a mut dyn TableLike> {
+    let item = removal.table.iter().try_fold(root, |item, key| item.get_mut(key))?;
+    match &removal.case {
+        None => item.as_table_like_mut(),
+        Some((index, inner)) => item.get_mut(*index)?.get_mut(inner)?.as_table_like_mut(),
+    }
+}
+
+/// Goes down the keys and makes what is missing, in the style of what is around: the last table
+/// with a header of its own and those on the way without; inline or dotted where its parent is.
+fn descend<'a>(item: &'a mut Item, keys: &[String]) -> Result<&'a mut Item, Diagnostic> {
+    let Some((key, rest)) = keys.split_first() else { return Ok(item) };
+    match item {
+        Item::Table(table) if !table.contains_key(key) => {
+            let mut new = Table::new();
+            new.set_implicit(!rest.is_empty());
+            new.set_dotted(table.is_dotted());
+            table.insert(key, Item::Table(new));
+        }
+        Item::Value(Value::InlineTable(table)) if !table.contains_key(key) => {
+            table.insert(key, Value::InlineTable(InlineTable::new()));
+        }
+        _ => {}
+    }
+    let inner =
+        item.get_mut(key).filter(|inner| inner.is_table_like()).ok_or_else(|| not_a("a table", key))?;
+    descend(inner, rest)
+}
+
+fn is_entry(value: &Value, entry: &str) -> bool {
+    match value {
+        Value::String(text) => text.value() == entry,
+        Value::InlineTable(table) => ["path", "name"]
+            .iter()
+            .any(|key| table.get(key).and_then(Value::as_str).is_some_and(|text| text == entry)),
+        _ => false,
+    }
+}
+
+fn by(value: &Value) -> Vec<String> {
+    let list = value.as_inline_table().and_then(|table| table.get("by")).and_then(Value::as_array);
+    list.map(|list| list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+        .unwrap_or_default()
+}
+
+fn not_a(what: &str, key: &str) -> Diagnostic {
+    Diagnostic::error(
+        "wrong-type",
+        format!("`{key}` is not {what}: the manifest cannot be fixed automatically"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addition(table: &str, key: &str, entry: &str) -> Addition {
+        Addition {
+            table: table.split('.').map(str::to_owned).collect(),
+            case: None,
+            key: key.into(),
+            entry: entry.into(),
+            by: Vec::new(),
+            comment: String::new(),
+        }
+    }
+
+    const FS: &str = "package.metadata.sandbox.fs";
+
+    #[test]
+    fn a_manifest_without_a_table_gets_one_with_a_header() {
+        let text = "[package]\nname = \"a\" # mine\n\n[dependencies]\n";
+        let fixed = apply(text, &[addition(FS, "read", "x\"y")], &[]).unwrap();
+        let added = "\n[package.metadata.sandbox.fs]\nread = ['x\"y']\n\n[dependencies]";
+        assert_eq!(fixed, text.replace("\n[dependencies]", added));
+        assert_eq!(apply(&fixed, &[addition(FS, "read", "x\"y")], &[]).unwrap(), fixed, "a second time");
+    }
+
+    #[test]
+    fn odd_formatting_and_comments_stay() {
+        let text = "[package]\nname='a'\n[package.metadata.sandbox]\n  fs.read=[ 'a'  ,   # first\n     'b' ] # both\n  env = {read=[\"A\"]}\n# end\n";
+        let fixed = apply(
+            text,
+            &[addition(FS, "write", "out"), addition("package.metadata.sandbox.env", "read", "B")],
+            &[],
+        )
+        .unwrap();
+        assert!(fixed.contains("  fs.read=[ 'a'  ,   # first\n     'b' ] # both\n"), "{fixed}");
+        assert!(
+            fixed.contains("fs.write = [\"out\"]") && fixed.contains("env = {read=[\"A\", \"B\"]}"),
+            "{fixed}"
+        );
+        assert!(fixed.ends_with("# end\n"), "{fixed}");
+    }
+
+    #[test]
+    fn a_list_of_lines_grows_by_a_line() {
+        let text = "[package.metadata.sandbox.fs]\nread = [\n  \"a\", # why a\n  \"b\", # why b\n]\n";
+        let fixed = apply(text, &[addition(FS, "read", "c")], &[]).unwrap();
+        assert_eq!(fixed, text.replace("# why b\n", "# why b\n  \"c\",\n"));
+        let text = "[package.metadata.sandbox.fs]\nread = [\n  \"a\",\n  \"b\" # why b\n]\n";
+        let fixed = apply(text, &[addition(FS, "read", "c")], &[]).unwrap();
+        let document: DocumentMut = fixed.parse().unwrap();
+        assert_eq!(document["package"]["metadata"]["sandbox"]["fs"]["read"].as_array().unwrap().len(), 3);
+        assert!(fixed.contains("# why b"), "{fixed}");
+    }
+
+    #[test]
+    fn removing_the_last_entry_takes_the_table_but_not_its_neighbours() {
+        let text = "[package.metadata.sandbox]\nworkspace = true\n[package.metadata.sandbox.fs]\nread = [\"a\"]\n[package.metadata.sandbox.env]\nread = [\"A\", \"B\"]\n";
+        let removal = |table: &str, entry: &str| Removal {
+            table: table.split('.').map(str::to_owned).collect(),
+            case: None,
+            key: "read".into(),
+            entry: entry.into(),
+        };
+        let fixed =
+            apply(text, &[], &[removal(FS, "a"), removal("package.metadata.sandbox.env", "A")]).unwrap();
+        assert_eq!(
+            fixed.parse::<DocumentMut>().unwrap().to_string(),
+            "[package.metadata.sandbox]\nworkspace = true\n[package.metadata.sandbox.env]\nread = [ \"B\"]\n"
+        );
+    }
+
+    #[test]
+    fn cases_and_crates_have_their_places() {
+        let text = "[[package.metadata.sandbox.test.case]]\nname = \"a::*\"\n";
+        let mut wanted = addition("package.metadata.sandbox.test.case", "read", "data");
+        wanted.case = Some((0, "fs".into()));
+        wanted.by = vec!["dep".into()];
+        let fixed = apply(text, &[wanted.clone()], &[]).unwrap();
+        assert!(fixed.contains("read = [{ path = \"data\", by = [\"dep\"] }]"), "{fixed}");
+        assert_eq!(apply(&fixed, &[wanted.clone()], &[]).unwrap(), fixed);
+        wanted.case = Some((1, "fs".into()));
+        assert!(apply(text, &[wanted], &[]).is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! From a violation as the worker saw it to one a person can act on: which line of which crate did
+//! it, and which line of TOML would allow it.
+
+use super::source::read_snippet;
+use crate::access::{Frame, Origin, RawFrame, RawViolation};
+use crate::build::owner::Packages;
+use crate::compile::Facts;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::event::{GrantPlace, GrantUse, GuestOutcome, Snippet, Suggestion, Violation};
+use crate::policy::{PackagePolicy, Provenance};
+use crate::symbols::{self, StuckCall};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// What is asked to find symbols: raw frames in, their source-level frames out, in the same order.
+pub type Symbolise<'a> = dyn FnMut(&[RawFrame]) -> Vec<Vec<Frame>> + 'a;
+
+/// Turns the violations of one artifact into words.
+pub struct Attribution<'a> {
+    /// The policy that was violated.
+    pub policy: &'a PackagePolicy,
+    /// The manifest as shown, such as `crates/a/Cargo.toml`.
+    pub manifest: String,
+    /// The workspace root: what shown paths are relative to.
+    pub workspace: &'a Path,
+    /// Everything cargo knows of; asked for only once there is a violation.
+    pub packages: &'a Packages,
+    /// Violations were let through.
+    pub audit: bool,
+    known: HashMap<RawFrame, Vec<Frame>>,
+}
+
+impl<'a> Attribution<'a> {
+    /// Nothing is known of any frame yet.
+    pub fn new(
+        policy: &'a PackagePolicy,
+        manifest: String,
+        workspace: &'a Path,
+        packages: &'a Packages,
+        audit: bool,
+    ) -> Self {
+        Self { policy, manifest, workspace, packages, audit, known: HashMap::new() }
+    }
+
+    /// Finds the symbols of all these backtraces at once, as far as they are not known.
+    pub fn learn<'f>(
+        &mut self,
+        backtraces: impl Iterator<Item = &'f [RawFrame]>,
+        symbolise: &mut Symbolise<'_>,
+    ) {
+        let mut wanted: Vec<RawFrame> = backtraces.flatten().copied().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted.retain(|frame| !self.known.contains_key(frame));
+        if !wanted.is_empty() {
+            let found = symbolise(&wanted);
+            self.known.extend(wanted.into_iter().zip(found));
+        }
+    }
+
+    /// All source-level frames of a backtrace, innermost first.
+    pub fn frames(&self, backtrace: &[RawFrame]) -> Vec<Frame> {
+        backtrace.iter().filter_map(|raw| self.known.get(raw)).flatten().cloned().collect()
+    }
+
+    /// The origin of a backtrace, with its package as cargo names it.
+    pub fn origin(&self, frames: &[Frame]) -> Option<Origin> {
+        let frame = frames[symbols::origin(frames)?].clone();
+        let owner = self.packages.owner_of(&frame.file, &frame.krate);
+        Some(Origin {
+            package: owner.map_or_else(|| frame.krate.clone(), |package| package.name.clone()),
+            version: owner.map(|package| package.version.clone()),
+            frame,
+        })
+    }
+
+    /// The violation in words. Its backtrace must have been [learned](Self::learn).
+    pub fn violation(
+        &self,
+        raw: &RawViolation,
+        count: u64,
+        test: Option<&str>,
+        suggestion: Option<Suggestion>,
+    ) -> Violation {
+        let backtrace = self.frames(&raw.backtrace);
+        let origin = self.origin(&backtrace);
+        let exception = raw.exception.and_then(|id| self.policy.exceptions.get(id.0 as usize));
+        Violation {
+            access: raw.access.clone(),
+            wall: raw.wall,
+            package: self.policy.package.clone(),
+            exception: exception.map(|exception| place(&exception.provenance, self.workspace)),
+            note: raw.note.clone(),
+            count,
+            test: test.map(str::to_owned),
+            snippet: origin.as_ref().and_then(|origin| self.snippet(&origin.frame)),
+            origin,
+            backtrace,
+            suggestion,
+            allowed: self.audit,
+        }
+    }
+
+    fn snippet(&self, frame: &Frame) -> Option<Snippet> {
+        let roots: Vec<PathBuf> = self.packages.iter().map(|package| package.root.clone()).collect();
+        read_snippet(&roots, self.workspace, Path::new(&frame.file), frame.line, frame.column)
+    }
+}
+
+/// Where something was written, as shown.
+pub fn place(provenance: &Provenance, workspace: &Path) -> GrantPlace {
+    let file = provenance.file.strip_prefix(workspace).unwrap_or(&provenance.file);
+    GrantPlace {
+        manifest: file.to_string_lossy().into_owned(),
+        line: provenance.line,
+        table: provenance.table.clone(),
+        key: provenance.key.clone(),
+        text: provenance.text.clone(),
+    }
+}
+
+/// The grants that applied, with how often each was used.
+pub fn grant_uses(
+    policy: &crate::policy::Policy,
+    uses: &std::collections::BTreeMap<crate::access::GrantId, u64>,
+    workspace: &Path,
+) -> Vec<GrantUse> {
+    policy
+        .grants
+        .iter()
+        .map(|grant| GrantUse {
+            id: grant.id.0,
+            place: place(&grant.provenance, workspace),
+            uses: uses.get(&grant.id).copied().unwrap_or(0),
+        })
+        .collect()
+}
+
+/// Notes of how a run went beyond its outcome.
+pub fn run_notes(note: &str, overflow: u64, limits: &[String]) -> Vec<Diagnostic> {
+    let mut notes = Vec::new();
+    if !note.is_empty() {
+        notes.push(Diagnostic::new(Severity::Note, "", note));
+    }
+    if overflow > 0 {
+        let message = format!("{overflow} more unexpected accesses were too many to tell apart");
+        notes.push(Diagnostic::warning("", message));
+    }
+    for limit in limits {
+        notes.push(Diagnostic::new(Severity::Note, "", format!("the guest reached its limit `{limit}`")));
+    }
+    notes
+}
+
+/// Where a trap happened.
+pub fn trap_note(outcome: &GuestOutcome, origin: &Origin) -> Diagnostic {
+    let GuestOutcome::Trapped(why) = outcome else { return Diagnostic::new(Severity::Note, "", "") };
+    let frame = &origin.frame;
+    let place = if frame.line > 0 { format!(" at {}:{}", frame.file, frame.line) } else { String::new() };
+    Diagnostic::new(Severity::Note, "trap", format!("{why} in `{}`{place}", frame.function))
+}
+
+/// What the program contains that can never reach the host: it fails inside the guest, where no
+/// wall sees it.
+pub fn stuck_notes(facts: &Facts) -> Vec<Diagnostic> {
+    facts.stuck_calls.iter().map(stuck_note).collect()
+}
+
+fn stuck_note(call: &StuckCall) -> Diagnostic {
+    let mut callers: Vec<String> =
+        call.callers.iter().map(|caller| format!("`{}`", caller.function)).collect();
+    callers.dedup();
+    callers.truncate(3);
+    let message = format!(
+        "{} calls `{}`, which cannot reach the host on wasip1: it fails inside the guest",
+        callers.join(", "),
+        call.function
+    );
+    Diagnostic::new(Severity::Note, "unreachable-call", message)
+}

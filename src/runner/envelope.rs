@@ -1,0 +1,156 @@
+//! What `--audit` lets through although no grant covers it: reading anything but sensitive places,
+//! changing the package (but its protected places) and the private directory. Both walls hold it.
+
+use crate::access::{ExceptionId, GrantId, OperationSet};
+use crate::policy::protected::Protected;
+use crate::policy::{
+    Component, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern, Places, Policy,
+    Provenance, Scope,
+};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component as Part, Path};
+
+/// How deep a folder is taken apart to leave out a sensitive place in it: what lies deeper is not
+/// let through at all.
+const DEPTH: usize = 6;
+
+/// The envelope around a policy. The policy's own grants and exceptions are part of it.
+pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> Policy {
+    let mut around = policy.clone();
+    let protected = Protected::new(places);
+    carve(Path::new("/"), 0, &protected, &mut around);
+    add(&mut around, &places.package, OperationSet::FS_ALL);
+    if let Some(tmp) = tmp {
+        add(&mut around, tmp, OperationSet::FS_ALL);
+    }
+    let target = literals(&places.target_dir);
+    let names = protected.names().map(|name| {
+        let mut components = literals(&places.package);
+        components.extend([Component::AnyDepth, name.clone()]);
+        components
+    });
+    for components in names.chain([target]) {
+        around.exceptions.push(Exception {
+            id: ExceptionId(around.exceptions.len() as u32),
+            kind: ExceptionKind::Protected,
+            pattern: PathPattern { base: PathBase::Root, components, exact: false },
+            target: None,
+            scope: Scope::Always,
+            provenance: Provenance::default(),
+        });
+    }
+    around
+}
+
+/// Grants reading a folder whole, or, where a sensitive place lies in it, what is around that.
+fn carve(folder: &Path, depth: usize, protected: &Protected, around: &mut Policy) {
+    let components = literals(folder);
+    let pattern = PathPattern { base: PathBase::Root, components, exact: false };
+    match protected.conflict(OperationSet::FS_READ, &pattern) {
+        None => add(around, folder, OperationSet::FS_READ),
+        // It is inside of one.
+        Some(conflict) if conflict.exact => {}
+        Some(_) if depth < DEPTH => {
+            // What cannot be listed is not let through.
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                // Where a link leads is taken apart on its own.
+                if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
+                    carve(&entry.path(), depth + 1, protected, around);
+                }
+            }
+        }
+        Some(_) => {}
+    }
+}
+
+fn add(around: &mut Policy, path: &Path, operations: OperationSet) {
+    around.grants.push(Grant {
+        id: GrantId(around.grants.len() as u32),
+        operations,
+        pattern: GrantPattern::Path(PathPattern {
+            base: PathBase::Root,
+            components: literals(path),
+            exact: false,
+        }),
+        target: None,
+        by: Vec::new(),
+        scope: Scope::Always,
+        protected: false,
+        provenance: Provenance::default(),
+    });
+}
+
+fn literals(path: &Path) -> Vec<Component> {
+    path.components()
+        .filter_map(|part| match part {
+            Part::Normal(name) => Some(Component::Literal(name.as_bytes().to_vec())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A policy whose paths are those of a guest that sees `folder` as `/`, as the kernel sees them.
+pub(super) fn beneath(policy: &Policy, folder: &Path) -> Policy {
+    let mut outside = policy.clone();
+    let prefix = literals(folder);
+    let moved = |pattern: &mut PathPattern| {
+        pattern.components.splice(0..0, prefix.iter().cloned());
+    };
+    for grant in &mut outside.grants {
+        if let GrantPattern::Path(pattern) = &mut grant.pattern {
+            moved(pattern);
+        }
+        grant.target.iter_mut().for_each(moved);
+    }
+    for exception in &mut outside.exceptions {
+        moved(&mut exception.pattern);
+        exception.target.iter_mut().for_each(moved);
+    }
+    outside.links.clear();
+    outside
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Decision, Operation};
+    use crate::policy::Decider;
+
+    #[test]
+    fn keys_and_changes_outside_are_not_let_through() {
+        let home = tempfile::tempdir().unwrap();
+        let home = fs::canonicalize(home.path()).unwrap();
+        for folder in [".ssh", ".config/gh", "notes", "work/p/src"] {
+            fs::create_dir_all(home.join(folder)).unwrap();
+        }
+        let package = home.join("work/p");
+        let places = Places {
+            target_dir: package.join("target"),
+            workspace: package.clone(),
+            package: package.clone(),
+            home: Some(home.clone()),
+            ..Places::default()
+        };
+        let decider = Decider::new(&envelope(&places, &Policy::default(), None));
+        let may = |operation, path: &str| {
+            matches!(
+                decider.decide_path(operation, home.join(path).as_os_str().as_bytes()),
+                Decision::Allowed(_)
+            )
+        };
+        assert!(may(Operation::Read, "notes/x") && may(Operation::Create, "work/p/out/x"));
+        assert!(!may(Operation::Read, ".ssh/id") && !may(Operation::Read, ".config/gh/hosts.yml"));
+        assert!(!may(Operation::Modify, "notes/x") && !may(Operation::Modify, "work/p/Cargo.toml"));
+        assert!(!may(Operation::Modify, "work/p/src/main.rs") && !may(Operation::Create, "work/p/target/x"));
+    }
+
+    #[test]
+    fn beneath_another_root_every_path_moves() {
+        let mut policy = Policy::default();
+        add(&mut policy, Path::new("/data"), OperationSet::FS_READ);
+        let decider = Decider::new(&beneath(&policy, Path::new("/srv/root")));
+        assert!(matches!(decider.decide_path(Operation::Read, b"/srv/root/data/x"), Decision::Allowed(_)));
+        assert!(matches!(decider.decide_path(Operation::Read, b"/data/x"), Decision::Denied(_)));
+    }
+}

@@ -1,0 +1,44 @@
+//! Runs programs and tests, and finds the verdict. Tells everything it does as events.
+
+pub mod attribute;
+mod envelope;
+mod failure;
+pub mod interrupt;
+pub mod libtest;
+pub mod places;
+mod prepare;
+pub mod run;
+pub mod source;
+pub mod tmp;
+pub mod verdict;
+
+pub use failure::Failure;
+pub use prepare::{Guest, cache_dir, environment, prepare, strategy};
+
+use crate::worker::{LandlockLevel, Walls};
+
+/// How guests are compiled and confined.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// What the kernel must enforce.
+    pub landlock: LandlockLevel,
+    /// Which compiler.
+    pub strategy: StrategyChoice,
+    /// Which walls stand.
+    pub walls: Walls,
+    /// Use the code cache.
+    pub cache: bool,
+    /// Report instead of enforcing, within the envelope.
+    pub audit: bool,
+}
+
+/// `--compiler`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StrategyChoice {
+    /// Always Cranelift.
+    Cranelift,
+    /// Always Winch.
+    Winch,
+    /// Whatever is done sooner.
+    Auto,
+}

@@ -1,0 +1,84 @@
+//! What the policy has to know of this machine: symbolic links, and the places that matter.
+
+use crate::policy::{Lookup, Resolved};
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+/// Links are followed as often as the kernel does it.
+const MOST_LINKS: usize = 40;
+
+/// The file system as it is now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disk;
+
+impl Lookup for Disk {
+    fn resolve(&self, path: &[u8]) -> Resolved {
+        let mut links = Vec::new();
+        let mut target = PathBuf::from("/");
+        let mut exists = true;
+        let mut rest: VecDeque<OsString> = parts(Path::new(OsStr::from_bytes(path)));
+        while let Some(part) = rest.pop_front() {
+            if part == ".." {
+                target.pop();
+                continue;
+            }
+            target.push(&part);
+            if !exists {
+                continue;
+            }
+            match fs::read_link(&target) {
+                Ok(to) if links.len() < MOST_LINKS => {
+                    links.push(target.as_os_str().as_bytes().to_owned());
+                    if to.is_absolute() {
+                        target = PathBuf::from("/");
+                    } else {
+                        target.pop();
+                    }
+                    for part in parts(&to).into_iter().rev() {
+                        rest.push_front(part);
+                    }
+                }
+                Ok(_) => exists = false,
+                // Not a link: there, or not there.
+                Err(_) => exists = fs::symlink_metadata(&target).is_ok(),
+            }
+        }
+        let is_dir = exists && target.is_dir();
+        Resolved { target: target.into_os_string().into_vec(), links, exists, is_dir }
+    }
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_found_and_followed_physically() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        fs::create_dir_all(root.join("real/inner")).unwrap();
+        symlink("real/inner", root.join("link")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        let resolve = |name: &str| Disk.resolve(root.join(name).as_os_str().as_bytes());
+        let through = resolve("link/../x");
+        assert_eq!(through.target, root.join("real/x").into_os_string().into_vec());
+        assert_eq!(through.links, [root.join("link").into_os_string().into_vec()]);
+        assert!(!through.exists && !through.is_dir);
+        assert!(resolve("link").is_dir);
+        assert!(!resolve("loop").exists);
+    }
+}

@@ -1,0 +1,120 @@
+//! What a guest needs before it can run: compiled code and an environment.
+
+use super::{Failure, Setup, StrategyChoice};
+use crate::access::{Decision, Operation, Resource};
+use crate::build::object::MARKER;
+use crate::compile::{Cache, Facts, Strategy};
+use crate::diagnostic::Diagnostic;
+use crate::exit_status::ExitStatus;
+use crate::policy::{Decider, Policy};
+use crate::worker::{Artifact, Launcher, Layout};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes that the code cache may hold.
+const CACHE_BOUND: u64 = 2 << 30;
+
+/// Code that is ready to run, and what is known of it.
+#[derive(Debug)]
+pub struct Guest {
+    /// The file that it was compiled from.
+    pub wasm: File,
+    /// Finished machine code.
+    pub code: File,
+    /// What the compile child read in it.
+    pub facts: Facts,
+    /// With which compiler.
+    pub strategy: Strategy,
+    /// How directories are offered to it.
+    pub layout: Layout,
+}
+
+/// Where compiled code is kept: `$XDG_CACHE_HOME/cargo-sandbox` or `~/.cache/cargo-sandbox`.
+pub fn cache_dir() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    base.or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+        .map(|base| base.join("cargo-sandbox"))
+}
+
+/// Compiles an artifact, or finds it compiled. `ours` says that our own build made it: then it must
+/// carry our marker, or what it names would not reach the gate as it is meant to.
+///
+/// # Errors
+/// It cannot be read or compiled, is no program for WASI preview 1, or lacks the marker.
+pub fn prepare(
+    launcher: &Launcher,
+    path: &Path,
+    setup: &Setup,
+    ours: bool,
+    strategy: Strategy,
+    warn: &mut dyn FnMut(Diagnostic),
+) -> Result<Guest, Failure> {
+    let failed = |diagnostic| Failure::new(ExitStatus::Failed, diagnostic);
+    let mut wasm = File::open(path).map_err(|error| {
+        failed(Diagnostic::error("artifact", format!("cannot read `{}`: {error}", path.display())))
+    })?;
+    let cache = if setup.cache { open_cache(warn) } else { None };
+    let Artifact { code, facts, .. } =
+        launcher.prepare(&mut wasm, strategy, cache.as_ref()).map_err(failed)?;
+    if facts.component {
+        let message = format!("`{}` is a component: wasip2 is not supported yet", path.display());
+        return Err(failed(Diagnostic::error("module", message).help("build it for `wasm32-wasip1`")));
+    }
+    if !facts.command {
+        let message = format!("`{}` is no program: it exports no `_start`", path.display());
+        return Err(failed(Diagnostic::error("module", message)));
+    }
+    let marked = facts.marker.as_deref() == Some(MARKER);
+    if ours && !marked {
+        let message = format!("`{}` was not linked with the object of cargo-sandbox", path.display());
+        return Err(failed(
+            Diagnostic::error("marker", message)
+                .note("without it the names of environment variables would not reach the gate")
+                .help("a wrapper or linker that drops `-C link-arg` may be the cause; nothing was run"),
+        ));
+    }
+    let layout = if marked { Layout::Root } else { Layout::TopLevel };
+    Ok(Guest { wasm, code, facts, strategy, layout })
+}
+
+fn open_cache(warn: &mut dyn FnMut(Diagnostic)) -> Option<Cache> {
+    match Cache::open(&cache_dir()?.join("code"), CACHE_BOUND) {
+        Ok(cache) => Some(cache),
+        Err(warning) => {
+            warn(warning);
+            None
+        }
+    }
+}
+
+/// The compiler for a program whose run time is not known.
+pub fn strategy(setup: &Setup) -> Strategy {
+    match setup.strategy {
+        StrategyChoice::Winch => Strategy::Winch,
+        StrategyChoice::Cranelift | StrategyChoice::Auto => Strategy::Cranelift,
+    }
+}
+
+/// The guest's environment: of the caller's, what a grant names; then what the policy sets.
+pub fn environment(policy: &Policy, decider: &Decider) -> Vec<(Vec<u8>, Vec<u8>)> {
+    // Names that every guest may ask for are no grants: their values stay outside.
+    let granted = |name: &OsString| {
+        let resource = Resource::Env(name.as_bytes().to_owned());
+        matches!(
+            decider.decide(Operation::EnvRead, &resource),
+            Decision::Allowed(Some(_)) | Decision::DependsOnOrigin
+        )
+    };
+    let mut all: BTreeMap<Vec<u8>, Vec<u8>> = std::env::vars_os()
+        .filter(|(name, _)| granted(name))
+        .map(|(name, value)| (name.into_vec(), value.into_vec()))
+        .collect();
+    all.extend(
+        policy.set.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes())),
+    );
+    all.insert(b"PWD".to_vec(), policy.current_dir.clone());
+    all.into_iter().collect()
+}

@@ -1,0 +1,276 @@
+//! One run of one program: `sandbox-run`, and `runner` for an artifact from elsewhere.
+
+use super::attribute::{Attribution, grant_uses};
+use super::envelope::{beneath, envelope};
+use super::interrupt::Interrupt;
+use super::tmp::TmpRoot;
+use super::{Failure, Guest, Setup, attribute, environment};
+use crate::access::{Access, RawFrame, RawViolation};
+use crate::build::owner::Packages;
+use crate::diagnostic::Diagnostic;
+use crate::event::{KernelReport, Suggestion, TargetReport};
+use crate::policy::{
+    self, Bindings, Decider, GrantPattern, PackagePolicy, PathBase, Places, Policy, TargetKind,
+};
+use crate::worker::{Confined, Launcher, RunJob, RunListener, RunResult, Symboliser, real_root, root_at};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// Whose permissions apply, and what is shown of them.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// The permissions.
+    pub policy: &'a PackagePolicy,
+    /// Canonical.
+    pub places: &'a Places,
+    /// The manifest as shown: `crates/a/Cargo.toml`.
+    pub manifest: String,
+    /// Package name.
+    pub package: String,
+    /// Package version.
+    pub version: String,
+    /// What cargo sets in the environment of a program or test that it runs.
+    pub cargo_env: Vec<(String, String)>,
+}
+
+/// What to run.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// Whose permissions.
+    pub subject: Subject<'a>,
+    /// The wasm file.
+    pub artifact: PathBuf,
+    /// Name of the target.
+    pub target: String,
+    /// Its kind, as far as permissions go.
+    pub kind: TargetKind,
+    /// Its kind as cargo names it.
+    pub cargo_kind: String,
+    /// The test, where a runner was asked to run just one.
+    pub test: Option<String>,
+    /// The guest's current directory; canonical.
+    pub current_dir: PathBuf,
+    /// What the guest sees as `/`, if that is not the real root.
+    pub root: Option<PathBuf>,
+    /// The guest's arguments, its name first.
+    pub args: Vec<Vec<u8>>,
+}
+
+/// What is asked for the packages of a build, once there is something to attribute.
+pub type FindPackages<'a> = dyn FnMut() -> Packages + 'a;
+
+/// Whether a policy speaks of `{tmp}`.
+pub fn wants_tmp(policy: &PackagePolicy) -> bool {
+    policy
+        .grants
+        .iter()
+        .any(|grant| matches!(&grant.pattern, GrantPattern::Path(path) if path.base == PathBase::Tmp))
+}
+
+/// The policy of one run or test with what is known only now: the private directory, and what
+/// cargo says in the environment.
+pub fn complete(mut policy: Policy, subject: &Subject<'_>, tmp: Option<&Path>) -> Policy {
+    let tmp = tmp.map(|tmp| ("TMPDIR".to_owned(), tmp.to_string_lossy().into_owned()));
+    for (name, value) in subject.cargo_env.iter().cloned().chain(tmp) {
+        policy.set.entry(name).or_insert(value);
+    }
+    policy
+}
+
+/// How the worker is confined: as the policy says, or in audit within the envelope.
+pub fn confined(
+    guest: &Guest,
+    setup: &Setup,
+    policy: &Policy,
+    subject: &Subject<'_>,
+    tmp: Option<&Path>,
+) -> Confined {
+    let mut confined = Confined::new(guest.strategy);
+    confined.landlock = setup.landlock;
+    confined.walls = setup.walls;
+    confined.layout = guest.layout;
+    if setup.audit {
+        let around = envelope(subject.places, policy, tmp);
+        confined.kernel_policy = Some(around.clone());
+        confined.audit = Some(around);
+    }
+    confined
+}
+
+/// Runs it with the caller's standard streams.
+///
+/// # Errors
+/// Nothing ran, or what happened cannot be told.
+pub fn run(
+    program: &Program<'_>,
+    guest: Guest,
+    launcher: &Launcher,
+    setup: &Setup,
+    interrupt: &Interrupt,
+    find_packages: &mut FindPackages<'_>,
+) -> Result<(TargetReport, KernelReport), Failure> {
+    let subject = &program.subject;
+    let mut tmp_root = if wants_tmp(subject.policy) || setup.audit { Some(TmpRoot::new()?) } else { None };
+    let tmp = tmp_root.as_mut().map(TmpRoot::make).transpose()?;
+    let bind = Bindings { tmp: tmp.clone(), current_dir: program.current_dir.clone() };
+    let policy = subject.policy.for_target(program.kind, &program.target, program.test.as_deref(), &bind);
+    let policy = complete(policy, subject, tmp.as_deref());
+    let root = match &program.root {
+        None => real_root()?,
+        Some(folder) => root_at(folder)?,
+    };
+    let mut confined = confined(&guest, setup, &policy, subject, tmp.as_deref());
+    if let Some(folder) = &program.root {
+        confined.kernel_policy = Some(beneath(confined.kernel_policy.as_ref().unwrap_or(&policy), folder));
+    }
+    let env = environment(&policy, &Decider::new(&policy));
+    let job = RunJob {
+        code: guest.code.as_fd(),
+        root: root.as_fd(),
+        confined,
+        policy: policy.clone(),
+        grants: subject.policy.grants.len(),
+        args: program.args.clone(),
+        env,
+        interrupt: Some(interrupt.as_fd()),
+    };
+    let mut listener = Listener {
+        symboliser: Symboliser::new(launcher, guest.wasm.try_clone()?),
+        find_packages,
+        packages: None,
+        subject,
+        kernel: KernelReport::default(),
+        audit: setup.audit,
+        warnings: Vec::new(),
+    };
+    let result = launcher.run(job, &mut listener)?;
+    // The guest is dead: its private directory can go before anything else can fail.
+    drop(tmp_root);
+    let target = listener.report(program, &bind, &policy, &guest, result);
+    Ok((target, listener.kernel))
+}
+
+struct Listener<'a, 'p> {
+    symboliser: Symboliser,
+    find_packages: &'a mut FindPackages<'p>,
+    packages: Option<Packages>,
+    subject: &'a Subject<'a>,
+    kernel: KernelReport,
+    audit: bool,
+    warnings: Vec<Diagnostic>,
+}
+
+impl RunListener for Listener<'_, '_> {
+    fn ready(&mut self, kernel: &KernelReport) {
+        self.kernel = kernel.clone();
+    }
+
+    fn violation(&mut self, _violation: &RawViolation) {}
+
+    fn origin(&mut self, backtrace: &[RawFrame]) -> Option<String> {
+        let packages = self.packages.get_or_insert_with(|| (self.find_packages)());
+        let frames = self.symboliser.symbolise(backtrace).ok()?;
+        let attribution = Attribution::new(
+            self.subject.policy,
+            String::new(),
+            &self.subject.places.workspace,
+            packages,
+            self.audit,
+        );
+        attribution.origin(&frames.concat()).map(|origin| origin.package)
+    }
+}
+
+impl Listener<'_, '_> {
+    fn report(
+        &mut self,
+        program: &Program<'_>,
+        bind: &Bindings,
+        policy: &Policy,
+        guest: &Guest,
+        result: RunResult,
+    ) -> TargetReport {
+        let subject = self.subject;
+        let workspace = &subject.places.workspace;
+        let mut notes = attribute::stuck_notes(&guest.facts);
+        let trapped =
+            !result.backtrace.is_empty() && matches!(result.outcome, crate::event::GuestOutcome::Trapped(_));
+        let mut violations = Vec::new();
+        if !result.violations.is_empty() || trapped {
+            let packages = self.packages.take().unwrap_or_else(|| (self.find_packages)());
+            let mut attribution =
+                Attribution::new(subject.policy, subject.manifest.clone(), workspace, &packages, self.audit);
+            let (symboliser, warnings) = (&mut self.symboliser, &mut self.warnings);
+            let backtraces = result.violations.iter().map(|(violation, _)| &violation.backtrace[..]);
+            attribution.learn(backtraces.chain([&result.backtrace[..]]), &mut |frames| {
+                symboliser.symbolise(frames).unwrap_or_else(|warning| {
+                    warnings.push(warning);
+                    Vec::new()
+                })
+            });
+            for (raw, count) in &result.violations {
+                let target = policy::Target {
+                    kind: program.kind,
+                    name: &program.target,
+                    test: program.test.as_deref(),
+                    bind,
+                };
+                let (suggestion, note) = suggestion(subject, &raw.access, &target, raw.exception.is_some());
+                let mut violation = attribution.violation(raw, *count, program.test.as_deref(), suggestion);
+                add_note(&mut violation.note, note);
+                violations.push(violation);
+            }
+            if trapped && let Some(origin) = attribution.origin(&attribution.frames(&result.backtrace)) {
+                notes.push(attribute::trap_note(&result.outcome, &origin));
+            }
+        }
+        notes.append(&mut self.warnings);
+        notes.extend(attribute::run_notes(&result.note, result.overflow, &result.limits));
+        TargetReport {
+            package: subject.package.clone(),
+            version: subject.version.clone(),
+            name: program.target.clone(),
+            kind: program.cargo_kind.clone(),
+            artifact: program.artifact.clone(),
+            wasi: "p1".to_owned(),
+            duration: result.duration,
+            outcome: Some(result.outcome),
+            grants: grant_uses(policy, &result.uses, workspace),
+            violations,
+            tests: Vec::new(),
+            notes,
+            output: Vec::new(),
+        }
+    }
+}
+
+/// What would allow an access, in the report's words, and what there is to say about that.
+pub fn suggestion(
+    subject: &Subject<'_>,
+    access: &Access,
+    target: &policy::Target<'_>,
+    excepted: bool,
+) -> (Option<Suggestion>, Option<String>) {
+    if excepted {
+        return (None, None);
+    }
+    let suggested = policy::suggest(subject.policy, subject.places, &subject.manifest, access, target);
+    let suggestion = suggested.suggestion.map(|found| Suggestion {
+        manifest: found.manifest,
+        table: found.table,
+        key: found.key,
+        entry: found.entry,
+        paste: found.paste,
+    });
+    (suggestion, suggested.note)
+}
+
+/// Adds a sentence to a note.
+pub fn add_note(note: &mut String, more: Option<String>) {
+    if let Some(more) = more {
+        if !note.is_empty() {
+            note.push_str("; ");
+        }
+        note.push_str(&more);
+    }
+}

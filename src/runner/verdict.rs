@@ -1,0 +1,71 @@
+//! From everything that happened to one exit status.
+
+use crate::event::{GuestOutcome, TargetReport, TestVerdict};
+use crate::exit_status::ExitStatus;
+
+/// The status that a guest's end stands for, violations aside.
+pub fn of_guest(outcome: &GuestOutcome) -> ExitStatus {
+    match outcome {
+        GuestOutcome::Exited(0) => ExitStatus::Fine,
+        // What a process can exit with has eight bits, as everywhere on Unix.
+        GuestOutcome::Exited(code) => ExitStatus::Guest(*code as u8),
+        GuestOutcome::Panicked => ExitStatus::Failed,
+        GuestOutcome::Trapped(_) | GuestOutcome::Limit(_) => ExitStatus::Trapped,
+        GuestOutcome::TimedOut(_) => ExitStatus::TimedOut,
+        GuestOutcome::Killed(_) => ExitStatus::Trapped,
+        GuestOutcome::Interrupted => ExitStatus::Interrupted,
+    }
+}
+
+/// The status that a test's verdict stands for.
+pub fn of_test(verdict: TestVerdict) -> ExitStatus {
+    match verdict {
+        TestVerdict::Passed | TestVerdict::Flaky | TestVerdict::Ignored | TestVerdict::NotRun => {
+            ExitStatus::Fine
+        }
+        TestVerdict::Failed | TestVerdict::Killed => ExitStatus::Failed,
+        TestVerdict::Violated { .. } => ExitStatus::Violation,
+        TestVerdict::TimedOut => ExitStatus::TimedOut,
+    }
+}
+
+/// The status of one target. In audit, violations were allowed and do not count.
+pub fn of_target(target: &TargetReport, audit: bool) -> ExitStatus {
+    let mut status = target.outcome.as_ref().map_or(ExitStatus::Fine, of_guest);
+    for test in &target.tests {
+        status = status.or(of_test(test.verdict));
+        if let (TestVerdict::Violated { passed: false }, Some(outcome)) = (test.verdict, &test.outcome) {
+            status = status.or(match of_guest(outcome) {
+                ExitStatus::Guest(_) => ExitStatus::Failed,
+                other => other,
+            });
+        }
+    }
+    let violated =
+        |violations: &[crate::event::Violation]| violations.iter().any(|violation| !violation.allowed);
+    if !audit && (violated(&target.violations) || target.tests.iter().any(|test| violated(&test.violations)))
+    {
+        status = status.or(ExitStatus::Violation);
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_keeps_its_status_and_a_limit_has_its_own() {
+        assert_eq!(of_guest(&GuestOutcome::Exited(3)).code(), 3);
+        assert_eq!(of_guest(&GuestOutcome::Exited(256)).code(), 0);
+        assert_eq!(of_guest(&GuestOutcome::Panicked).code(), 101);
+        assert_eq!(of_guest(&GuestOutcome::Limit("memory".into())).code(), 134);
+    }
+
+    #[test]
+    fn what_could_not_run_is_not_a_pass_of_a_violation() {
+        assert_eq!(of_test(TestVerdict::NotRun), ExitStatus::Fine);
+        assert_eq!(of_test(TestVerdict::Violated { passed: true }), ExitStatus::Violation);
+        assert_eq!(of_test(TestVerdict::Killed), ExitStatus::Failed);
+    }
+}

@@ -1,0 +1,216 @@
+//! Many tests in zygotes: each gets its own end, and none changes another's.
+#![cfg(all(feature = "test-walls", target_os = "linux"))]
+
+mod support;
+
+use cargo_sandbox::access::{GrantId, OperationSet};
+use cargo_sandbox::compile::Strategy;
+use cargo_sandbox::event::GuestOutcome;
+use cargo_sandbox::policy::{Bindings, Scope};
+use cargo_sandbox::worker::{Confined, Misbehaviour, Patch, PoolJob, TestEnd, TestPool, TestRun};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use support::suite::{Suite, on, run, run_in, run_suite, test};
+use support::{artifact, launcher, package, root};
+
+fn guest(outcome: GuestOutcome) -> TestEnd {
+    TestEnd::Guest(outcome)
+}
+
+#[test]
+fn each_test_has_its_own_end_in_any_order_and_with_any_number_of_workers() {
+    for workers in [1, 2, 4] {
+        for reverse in [false, true] {
+            let mut tests = vec![
+                test(0, "print"),
+                test(1, "exit"),
+                test(2, "trap"),
+                test(3, "x"),
+                test(4, "stack"),
+                TestRun { time: Some(Duration::from_millis(150)), ..test(5, "loop") },
+                test(6, "flood"),
+                test(7, "ok"),
+            ];
+            if reverse {
+                tests.reverse();
+            }
+            let suite = run(workers, tests);
+            assert_eq!(*suite.end(0), guest(GuestOutcome::Exited(0)));
+            assert_eq!(suite.results[&0].output.bytes(), b"hello from the guest\n");
+            assert_eq!(*suite.end(1), guest(GuestOutcome::Exited(3)));
+            assert_eq!(*suite.end(2), guest(GuestOutcome::Trapped("unreachable".to_owned())));
+            assert_eq!(*suite.end(3), guest(GuestOutcome::Panicked));
+            assert_eq!(*suite.end(4), guest(GuestOutcome::Trapped("stack overflow".to_owned())));
+            assert_eq!(*suite.end(5), guest(GuestOutcome::TimedOut(Duration::from_millis(150))));
+            assert_eq!(*suite.end(6), guest(GuestOutcome::Exited(0)));
+            assert!(suite.results[&6].output.dropped() > 100_000_000);
+            assert_eq!(*suite.end(7), guest(GuestOutcome::Exited(0)));
+            assert_eq!(suite.results.len(), 8);
+        }
+    }
+}
+
+#[test]
+fn a_child_that_was_taken_over_changes_no_other_verdict() {
+    use Misbehaviour::*;
+    for workers in [1, 2] {
+        let bad = [Lie, SpeakForAnother, Flood, Garbage, Fork, Signal, Silent, Die, Ask, Spin];
+        let mut tests = vec![];
+        for (i, misbehaviour) in (0..).zip(bad) {
+            tests.push(test(2 * i, "exit"));
+            tests.push(TestRun {
+                misbehaviour: Some(misbehaviour),
+                time: Some(Duration::from_millis(500)),
+                ..test(2 * i + 1, "ok")
+            });
+        }
+        let suite = run(workers, tests);
+        assert_eq!(suite.results.len(), 20);
+        for (i, misbehaviour) in (0..).zip(bad) {
+            assert_eq!(*suite.end(2 * i), guest(GuestOutcome::Exited(3)), "beside {misbehaviour:?}");
+            let end = suite.end(2 * i + 1);
+            assert_ne!(*end, guest(GuestOutcome::Exited(0)), "{misbehaviour:?} passed");
+            match misbehaviour {
+                Fork | Signal => assert_eq!(*end, guest(GuestOutcome::Killed(31)), "{misbehaviour:?}"),
+                Die => assert_eq!(*end, guest(GuestOutcome::Killed(6)), "{misbehaviour:?}"),
+                Spin => {
+                    assert_eq!(*end, guest(GuestOutcome::TimedOut(Duration::from_millis(500))));
+                }
+                _ => assert!(matches!(end, TestEnd::Fault(_)), "{misbehaviour:?}: {end:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_child_has_no_socket_but_its_own() {
+    let tests = (0..6).map(|id| TestRun { misbehaviour: Some(Misbehaviour::Reach), ..test(id, "print") });
+    let suite = run(2, tests.collect());
+    for result in suite.results.values() {
+        assert_eq!(String::from_utf8_lossy(&result.output.bytes()), "hello from the guest\n");
+    }
+}
+
+#[test]
+fn two_tests_that_write_the_same_name_in_tmp_never_meet() {
+    let tmp = tempfile::tempdir().unwrap();
+    let tmps = tmp.path().canonicalize().unwrap();
+    let package = package(&[(OperationSet::FS_ALL, "{tmp}", Scope::Test)]);
+    let dirs: Vec<_> = (0..4).map(|id| tmps.join(format!("t{id}"))).collect();
+    for dir in &dirs {
+        std::fs::create_dir(dir).unwrap();
+    }
+    let mut tests = vec![];
+    for (id, dir) in (0..).zip(&dirs) {
+        // Its own, and that of the next one, which it must not reach.
+        let own = TestRun { tmp: Some(dir.clone()), ..on(id, "create", &dir.join("x")) };
+        let other = &dirs[(id as usize + 1) % dirs.len()];
+        let foreign = TestRun { tmp: Some(dir.clone()), ..on(10 + id, "create", &other.join("y")) };
+        tests.extend([own, foreign]);
+    }
+    let suite = run_in(package, Some(tmps), 2, tests);
+    for (id, dir) in (0..).zip(&dirs) {
+        assert_eq!(*suite.end(id), guest(GuestOutcome::Exited(0)));
+        assert!(dir.join("x").exists() && !dir.join("y").exists());
+        assert_eq!(suite.results[&(10 + id)].violations.len(), 1);
+    }
+}
+
+#[test]
+fn the_grant_of_a_case_is_its_own_in_the_kernel_too() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().canonicalize().unwrap();
+    let case = Scope::Case { index: 0, name: "test1".to_owned() };
+    let package = package(&[(OperationSet::FS_WRITE, dir.to_str().unwrap(), case)]);
+    let walls_of_wasi = |wasi| {
+        let artifact = artifact(Strategy::Cranelift);
+        let root = root();
+        let bindings = Bindings { tmp: None, current_dir: PathBuf::from("/") };
+        let mut confined = Confined::new(Strategy::Cranelift);
+        confined.walls.wasi = wasi;
+        let mut pool = TestPool::new(
+            &launcher(),
+            PoolJob {
+                code: artifact.code.as_fd(),
+                root: root.as_fd(),
+                confined,
+                union: package.for_all_tests(&bindings),
+                package: package.clone(),
+                target: "actor".to_owned(),
+                current_dir: PathBuf::from("/"),
+                workers: 1,
+                live: false,
+                tick: None,
+                interrupt: None,
+            },
+        );
+        let names = [dir.join(format!("one-{wasi}")), dir.join(format!("two-{wasi}"))];
+        let tests = vec![on(1, "create", &names[0]), on(2, "create", &names[1])];
+        let mut suite = Suite { waiting: tests.into(), ..Suite::default() };
+        pool.run(&mut suite).unwrap();
+        names.map(|name| name.exists())
+    };
+    assert_eq!(walls_of_wasi(true), [true, false]);
+    assert_eq!(walls_of_wasi(false), [true, false]);
+}
+
+#[test]
+fn a_patch_is_applied_before_the_start_and_a_wrong_one_keeps_the_test_from_running() {
+    let patch = |expect: &[u8]| Patch { address: 5000, expect: expect.to_vec(), bytes: b"patched!".to_vec() };
+    let far = Patch { address: u32::MAX - 3, expect: Vec::new(), bytes: vec![0; 8] };
+    let suite = run(
+        1,
+        vec![
+            TestRun { patches: vec![patch(b"original")], ..test(0, "v") },
+            TestRun { patches: vec![patch(b"another")], ..test(1, "v") },
+            TestRun { patches: vec![patch(b"original"), far], ..test(2, "v") },
+            test(3, "v"),
+        ],
+    );
+    assert_eq!(suite.results[&0].output.bytes(), b"patched!");
+    assert_eq!(*suite.end(1), TestEnd::PatchMismatch);
+    assert_eq!(*suite.end(2), TestEnd::PatchMismatch);
+    assert_eq!(suite.results[&1].output.bytes(), b"");
+    assert_eq!(suite.results[&3].output.bytes(), b"original");
+}
+
+#[test]
+fn uses_violations_and_origins_belong_to_their_test() {
+    let tmp = tempfile::tempdir().unwrap();
+    let file = tmp.path().canonicalize().unwrap().join("f");
+    std::fs::write(&file, "").unwrap();
+    let mut granted = package(&[(OperationSet::FS_READ, file.to_str().unwrap(), Scope::Test)]);
+    granted.grants[0].by = vec!["actor".to_owned()];
+    let other = tmp.path().canonicalize().unwrap().join("g");
+    let suite = run_in(granted, None, 2, vec![on(1, "a", &file), on(2, "a", &other), test(3, "ok")]);
+    assert_eq!(suite.results[&1].uses.get(&GrantId(0)), Some(&10));
+    assert!(suite.results[&1].violations.is_empty());
+    assert_eq!(suite.results[&2].violations[0].1, 10);
+    assert!(suite.results[&2].uses.is_empty());
+    assert!(suite.results[&3].violations.is_empty() && suite.results[&3].uses.is_empty());
+    let mut started = suite.started.clone();
+    started.sort_unstable();
+    assert_eq!(started, [1, 2, 3]);
+}
+
+#[test]
+fn a_stopped_pool_starts_nothing_more_and_ends_well() {
+    for after in 0..20 {
+        let waiting = (0..100).map(|id| test(id, "print")).collect();
+        let suite = Suite { waiting, stop_after: Some(after), ..Suite::default() };
+        let suite = run_suite(package(&[]), None, 2, suite);
+        // What runs then ends as it would, and that is at most two tests in each of two zygotes.
+        assert!((after..=after + 4).contains(&suite.results.len()), "{} for {after}", suite.results.len());
+    }
+}
+
+/// Not a timed test: it prints what `--nocapture` shows.
+#[test]
+fn a_thousand_tests_all_end() {
+    let begun = Instant::now();
+    let suite = run(2, (0..1000).map(|id| test(id, "print")).collect());
+    println!("1,000 tests: {:?}", begun.elapsed());
+    assert_eq!(suite.results.len(), 1000);
+    assert!(suite.results.values().all(|result| result.end == guest(GuestOutcome::Exited(0))));
+}
