@@ -1,0 +1,50 @@
+# What people and CI type. Everything here works from a bare checkout on a machine with rustup (or rustc and cargo),
+# a C compiler, make and bash: what else is needed is found or made by scripts/wasi-toolchain.sh.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help toolchain build demo test lint policy bench tools install clean
+
+CARGO ?= cargo
+# A toolchain that compiles for WASI, as `RUSTUP_TOOLCHAIN` wants it. `default`: no rustup, and rustc can do it.
+with_wasi = wasi=$$(scripts/wasi-toolchain.sh); if [ "$$wasi" != default ]; then export CARGO_SANDBOX_TEST_TOOLCHAIN=$$wasi; fi
+SANDBOX := target/debug/cargo-sandbox
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+toolchain: ## find or make a Rust toolchain for wasm32-wasip1 and wasm32-wasip2, and print its name
+	@scripts/wasi-toolchain.sh
+
+# The features of the tests, so that `make demo` and `make test` build everything once between them.
+build: ## build the three binaries for trying them out
+	$(CARGO) build --locked --features test-walls
+
+demo: build ## run the main fixture with and without one of its permissions
+	@scripts/demo.sh $(SANDBOX)
+
+test: ## every test, from nothing
+	@$(with_wasi); set -x; $(CARGO) test --locked --features test-walls
+
+lint: ## format and lints, warnings as errors
+	$(CARGO) fmt --check
+	find fixtures benches/native -name '*.rs' -not -path '*/target/*' -print0 | xargs -0 rustfmt --check --edition 2024
+	$(CARGO) clippy --locked --all-targets --features test-walls -- -D warnings
+
+policy: ## licences and sources of everything that Cargo.lock names
+	python3 scripts/policy.py
+
+tools: ## the peers that the benchmarks and the nextest test compare with (installed if absent)
+	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
+	@command -v wasmtime >/dev/null || $(CARGO) install --locked wasmtime-cli --version 48.0.8
+
+bench: tools ## measure; see benches/README.md
+	@$(with_wasi); set -x; $(CARGO) bench --locked
+
+install: ## install cargo-sandbox, cargo-sandbox-run and cargo-sandbox-test
+	$(CARGO) install --locked --path .
+
+clean: ## remove what was built here (never a toolchain)
+	$(CARGO) clean
+	rm -rf fixtures/*/target benches/native/target
