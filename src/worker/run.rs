@@ -337,3 +337,19 @@ impl Run {
 fn hostile(error: WireError) -> WorkerError {
     WorkerError::Fault(format!("it does not keep to the protocol: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_before_a_guest_runs_becomes_the_right_error() {
+        let early = WorkerError::early;
+        assert!(matches!(early(FromWorker::Refused(String::new())), WorkerError::Unavailable(_)));
+        let failed = |stage| early(FromWorker::Failed(stage, String::new()));
+        assert!(matches!(failed(Stage::Load), WorkerError::Load(_)));
+        assert!(matches!(failed(Stage::Link), WorkerError::Link(_)));
+        assert!(matches!(failed(Stage::Setup), WorkerError::Fault(_)));
+        assert!(matches!(early(FromWorker::Ended(Ended::Exited(0), vec![])), WorkerError::Fault(_)));
+    }
+}
