@@ -66,6 +66,7 @@ fn run_program(
     let only = CargoFlags {
         packages: vec![format!("{}@{}", package.name, package.version)],
         workspace: false,
+        exclude: Vec::new(),
         ..flags.clone()
     };
     let artifacts = build(Goal::Programs, workspace, &only, &targets, &interrupt, outputs)?;
