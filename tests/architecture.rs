@@ -26,7 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wasi", &["policy"]),
     ("kernel", &["policy", "diagnostic"]),
     ("worker", &["policy", "diagnostic", "wasi", "kernel", "compile", "event", "symbols"]),
-    ("runner", &["policy", "diagnostic", "exit_status", "build", "compile", "worker", "event"]),
+    ("runner", &["policy", "diagnostic", "exit_status", "build", "compile", "worker", "event", "symbols"]),
     ("report", &["event", "diagnostic", "exit_status"]),
     (
         "cli",

@@ -328,9 +328,6 @@ pub struct TestArgs {
     /// Time limit of one test, such as `30s` (the shorter of this and `limits.time` counts)
     #[arg(long, value_name = "TIME", value_parser = crate::policy::units::duration)]
     pub timeout: Option<Duration>,
-    /// Print the names of the tests instead of running them
-    #[arg(long)]
-    pub list: bool,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]

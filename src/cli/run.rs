@@ -63,7 +63,12 @@ fn run_program(
         BuildKind::Example => targets.example.push(wanted.name.clone()),
         _ => targets.bin.push(wanted.name.clone()),
     }
-    let only = CargoFlags { packages: vec![package.name.clone()], workspace: false, ..flags.clone() };
+    let only = CargoFlags {
+        packages: vec![format!("{}@{}", package.name, package.version)],
+        workspace: false,
+        exclude: Vec::new(),
+        ..flags.clone()
+    };
     let artifacts = build(Goal::Programs, workspace, &only, &targets, &interrupt, outputs)?;
     let artifact = artifacts
         .into_iter()

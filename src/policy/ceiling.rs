@@ -89,6 +89,8 @@ impl Ceiling {
                 };
                 if covered != grant.operations {
                     out.push(layer.above(&grant, covered, files));
+                    let lost = grant.operations.difference(covered);
+                    policy.above.push(Grant { operations: lost, ..grant.clone() });
                     grant.operations = covered;
                 }
                 if !grant.operations.is_empty() {
