@@ -147,6 +147,7 @@ mod the_checker {
         let base = std::path::Path::new("/tmp/somewhere/1-2");
         let same = |a: &str, b: &str| transcript::normal(a, base) == transcript::normal(b, base);
         assert!(same("Finished in 1.36s", "Finished in 22ms"));
+        assert!(same("PASS [    0.012s] x", "PASS [    0.004s] x"));
         assert!(same("read `/tmp/somewhere/1-2/a/x`", "read `/home/me/a/x`"));
         assert!(same("landlock ABI 7", "landlock ABI 6"));
         assert!(same("    Blocking waiting for file lock on package cache\nx", "x"));

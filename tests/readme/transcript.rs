@@ -68,7 +68,7 @@ pub(crate) fn normal(text: &str, base: &Path) -> String {
     let text = without_noise(&text.replace(&show(base), SOMEBODY));
     let mut abi = false;
     let words = text.split_inclusive([' ', '\n']).map(|word| {
-        let bare = word.trim_end_matches([' ', '\n']);
+        let bare = word.trim_end_matches([' ', '\n', ']']);
         let number = abi && bare.parse::<u32>().is_ok();
         abi = bare == "ABI";
         if number || is_time(bare) { word.replace(bare, "…") } else { word.to_owned() }
