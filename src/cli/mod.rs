@@ -9,6 +9,7 @@ mod policies;
 mod run;
 
 use crate::exit_status::ExitStatus;
+use crate::worker::phases::{Phase, reached};
 use args::{Cli, Command};
 use clap::Parser;
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 /// The whole program, given its arguments including the name it was called by.
 pub fn main(args: Vec<OsString>) -> ExitCode {
+    reached(Phase::Main);
     let cli = match Cli::try_parse_from(without_cargo_words(args)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -25,6 +27,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Fine }.into();
         }
     };
+    reached(Phase::Arguments);
     let status = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Runner(args) => run::runner(args),

@@ -139,8 +139,13 @@ fn prefix(workspace: &Path) -> Prefix {
     Prefix(way.and_then(Path::to_str).unwrap_or_default().to_owned())
 }
 
+/// One line on standard error, as it is.
+pub(super) fn plain(line: &str) {
+    // Nobody to tell if this fails.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// One line on standard error, for when there is no reporter (yet).
 pub(super) fn fatal(message: &str) {
-    // Nobody to tell if this fails.
-    let _ = writeln!(io::stderr(), "error: {message}");
+    plain(&format!("error: {message}"));
 }

@@ -2,7 +2,7 @@
 
 use super::args::{RunArgs, RunnerArgs};
 use super::options;
-use super::output::Outputs;
+use super::output::{self, Outputs};
 use super::policies::{self, Permissions};
 use crate::build::command::{CargoCommand, Goal, TargetFlags};
 use crate::build::metadata::{Package, TargetKind as BuildKind, Workspace};
@@ -15,8 +15,9 @@ use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{self, Program, Subject};
-use crate::runner::{Failure, Setup, prepare, strategy, verdict};
+use crate::runner::{Failure, Setup, metadata_dir, prepare, strategy, verdict};
 use crate::worker::Launcher;
+use crate::worker::phases::{self, Phase, reached};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,8 @@ pub(super) fn run(args: RunArgs) -> ExitStatus {
 
 /// The workspace of the current directory, or of `--manifest-path`.
 pub(super) fn open_workspace(flags: &CargoFlags) -> Result<(Workspace, PathBuf), Failure> {
-    let workspace = Workspace::load(flags, &std::env::current_dir()?, None)?;
+    let workspace = Workspace::load(flags, &std::env::current_dir()?, metadata_dir().as_deref())?;
+    reached(Phase::Metadata);
     let root = workspace.root.clone();
     Ok((workspace, root))
 }
@@ -57,6 +59,7 @@ fn run_program(
     let (package, wanted) = select::program(workspace, flags, chosen)?;
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     outputs.messages(std::mem::take(&mut permissions.warnings));
+    reached(Phase::Policy);
 
     let mut targets = TargetFlags::default();
     match wanted.kind {
@@ -76,6 +79,7 @@ fn run_program(
             artifact.package_id == package.id && artifact.name == wanted.name && artifact.kind == wanted.kind
         })
         .ok_or_else(|| Failure::fault(format!("cargo built no `{}`", wanted.name)))?;
+    reached(Phase::Build);
 
     let mut words = vec![wanted.name.clone().into_bytes()];
     words.extend(args.args.iter().cloned().map(OsString::into_vec));
@@ -179,10 +183,14 @@ fn execute(
     let guest = prepare(&launcher, &program.artifact, setup, ours, strategy, &mut |warning| {
         outputs.event(&RunEvent::Message(warning));
     })?;
+    reached(Phase::Code);
     let shown = program.artifact.strip_prefix(&program.subject.places.workspace).unwrap_or(&program.artifact);
     outputs.event(&RunEvent::Status { verb: "Running", text: format!("`{}`", shown.display()) });
     let result = run::run(program, guest, &launcher, setup, interrupt, find_packages)?;
     outputs.event(&RunEvent::TargetFinished(result.0.clone()));
+    if setup.timings {
+        output::plain(&phases::line());
+    }
     Ok(result)
 }
 
@@ -223,7 +231,9 @@ fn find_file(args: &RunnerArgs) -> Result<(Found, PathBuf), Failure> {
     })?;
     let manifest = if args.no_manifest || args.root.is_some() { None } else { package_of(&file) };
     let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
-    let workspace = manifest.as_ref().map(|_| Workspace::load(&flags, &current_dir, None)).transpose()?;
+    let load = |_| Workspace::load(&flags, &current_dir, metadata_dir().as_deref());
+    let workspace = manifest.as_ref().map(load).transpose()?;
+    reached(Phase::Metadata);
     let base = workspace.as_ref().map_or(current_dir, |workspace| workspace.root.clone());
     Ok((Found { file, manifest, workspace }, base))
 }
@@ -266,6 +276,7 @@ fn run_file(
         },
     };
     outputs.messages(permissions.warnings.clone());
+    reached(Phase::Policy);
     let program = Program {
         subject,
         artifact: file.clone(),

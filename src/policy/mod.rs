@@ -21,7 +21,7 @@ mod words;
 
 pub use ceiling::Ceiling;
 pub use command_line::{CommandLineGrants, Flag};
-pub use decide::Decider;
+pub use decide::{Decider, Recent};
 pub use model::{
     Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
     PathBase, PathPattern, Policy, Provenance, Scope,

@@ -13,7 +13,7 @@ pub mod tmp;
 pub mod verdict;
 
 pub use failure::Failure;
-pub use prepare::{Guest, cache_dir, environment, prepare, strategy};
+pub use prepare::{Guest, cache_dir, environment, metadata_dir, prepare, strategy};
 
 use crate::worker::{LandlockLevel, Walls};
 
@@ -30,6 +30,8 @@ pub struct Setup {
     pub cache: bool,
     /// Report instead of enforcing, within the envelope.
     pub audit: bool,
+    /// Say when each step was reached.
+    pub timings: bool,
 }
 
 /// `--compiler`.

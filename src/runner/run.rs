@@ -89,6 +89,7 @@ pub fn confined(
     confined.landlock = setup.landlock;
     confined.walls = setup.walls;
     confined.layout = guest.layout;
+    confined.timings = setup.timings;
     if setup.audit {
         let around = envelope(subject.places, policy, tmp);
         confined.kernel_policy = Some(around.clone());

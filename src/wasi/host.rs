@@ -36,7 +36,7 @@ impl Host {
     /// With [`Preopens::TopLevel`], what the kernel says when the root directory cannot be listed.
     /// Otherwise none.
     pub fn new(config: HostConfig) -> io::Result<Self> {
-        let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, sink } = config;
+        let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, alone, sink } = config;
         let limits = policy.limits.clone();
         let mut table = Table::new(limits.open_files);
         table.push(Entry::Input);
@@ -71,7 +71,7 @@ impl Host {
             })
             .collect();
         Ok(Self {
-            gate: Gate::new(policy, mode, audit, root, sink),
+            gate: Gate::new(policy, mode, audit, root, alone, sink),
             table,
             output: Output::new(stdio, limits.output),
             args,
