@@ -3,10 +3,13 @@
 #[expect(missing_docs, reason = "flattened groups are documented at their types")]
 pub mod args;
 mod docs;
+mod fix;
 mod options;
 mod output;
 mod policies;
 mod run;
+mod unused;
+mod vcs;
 
 use crate::exit_status::ExitStatus;
 use args::{Cli, Command};

@@ -26,9 +26,19 @@ impl Outputs {
         find: impl FnOnce() -> Result<(T, PathBuf), Failure>,
         rest: impl FnOnce(&mut Self, T) -> Result<ExitStatus, Failure>,
     ) -> ExitStatus {
+        Self::during_judging(args, false, find, rest)
+    }
+
+    /// The same where unused grants may be spoken of.
+    pub(super) fn during_judging<T>(
+        args: &OutputArgs,
+        unused: bool,
+        find: impl FnOnce() -> Result<(T, PathBuf), Failure>,
+        rest: impl FnOnce(&mut Self, T) -> Result<ExitStatus, Failure>,
+    ) -> ExitStatus {
         let found = find();
         let base = found.as_ref().ok().map(|(_, base)| base.as_path());
-        let mut outputs = match Self::open(args, base, false) {
+        let mut outputs = match Self::open(args, base, unused) {
             Ok(outputs) => outputs,
             Err(status) => return status,
         };
@@ -94,6 +104,13 @@ impl Outputs {
         for message in messages {
             self.event(&RunEvent::Message(message));
         }
+    }
+
+    /// Writes lines to standard error as they are. They must have been escaped.
+    #[expect(clippy::unused_self, reason = "only while the outputs are open are commands to GitHub stopped")]
+    pub(super) fn block(&mut self, text: &str) {
+        // Nobody to tell if this fails.
+        let _ = io::stderr().write_all(text.as_bytes());
     }
 
     /// Says why there is no report.

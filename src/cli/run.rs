@@ -1,9 +1,11 @@
 //! `cargo sandbox run`, and `cargo sandbox runner` for one file.
 
 use super::args::{RunArgs, RunnerArgs};
+use super::fix::{self, Fixing};
 use super::options;
 use super::output::Outputs;
 use super::policies::{self, Permissions};
+use super::{unused, vcs};
 use crate::build::command::{CargoCommand, Goal, TargetFlags};
 use crate::build::metadata::{Package, TargetKind as BuildKind, Workspace};
 use crate::build::owner::Packages;
@@ -15,7 +17,7 @@ use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{self, Program, Subject};
-use crate::runner::{Failure, Setup, prepare, strategy, verdict};
+use crate::runner::{Failure, Setup, audit_note, prepare, strategy, verdict};
 use crate::worker::Launcher;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -26,8 +28,9 @@ use std::time::Instant;
 pub(super) fn run(args: RunArgs) -> ExitStatus {
     let begun = Instant::now();
     let flags = options::cargo_flags(&args.cargo, &args.output);
-    Outputs::during(
+    Outputs::during_judging(
         &args.output,
+        unused::is_said(unused::level(&args.policy, false)),
         || open_workspace(&flags),
         |outputs, workspace| run_program(&args, begun, &flags, &workspace, outputs),
     )
@@ -55,6 +58,7 @@ fn run_program(
         _ => Chosen::Default,
     };
     let (package, wanted) = select::program(workspace, flags, chosen)?;
+    vcs::check(&package.manifest.path, &args.policy)?;
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     outputs.messages(std::mem::take(&mut permissions.warnings));
 
@@ -88,7 +92,10 @@ fn run_program(
     let setup = options::setup(&args.walls, args.policy.audit || !args.policy.fix.is_empty());
     let mut find_packages = || Packages::load(flags, current_dir).unwrap_or_default();
     let (target, kernel) = execute(&program, &setup, true, &interrupt, &mut find_packages, outputs)?;
-    let report = report("sandbox-run", target, kernel, setup.audit, begun);
+    let mut report = report("sandbox-run", target, kernel, setup.audit, begun);
+    unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
+    let fixing = Fixing { permissions: &permissions, package };
+    fix::fix(&mut report, workspace, &[fixing], &args.policy, outputs);
     Ok(outputs.finish(&report))
 }
 
@@ -182,22 +189,18 @@ fn execute(
 }
 
 fn report(command: &str, target: TargetReport, kernel: KernelReport, audit: bool, begun: Instant) -> Report {
-    Report {
-        command: command.to_owned(),
-        status: verdict::of_target(&target, audit),
-        kernel,
-        audit,
-        targets: vec![target],
-        duration: begun.elapsed(),
-        notes: Vec::new(),
-    }
+    let status = verdict::of_target(&target, audit);
+    let targets = vec![target];
+    let notes = if audit { vec![audit_note(&targets)] } else { Vec::new() };
+    Report { command: command.to_owned(), status, kernel, audit, targets, duration: begun.elapsed(), notes }
 }
 
 /// `cargo sandbox runner`.
 pub(super) fn runner(args: RunnerArgs) -> ExitStatus {
     let begun = Instant::now();
-    Outputs::during(
+    Outputs::during_judging(
         &args.output,
+        unused::is_said(unused::level(&args.policy, false)),
         || find_file(&args),
         |outputs, found| run_file(&args, begun, &found, outputs),
     )
@@ -229,6 +232,14 @@ fn run_file(
     found: &Found,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
+    if !args.policy.fix.is_empty() {
+        let message = "`runner` cannot fix a manifest, as the artifact may be older than that";
+        return Err(Failure::new(
+            ExitStatus::Usage,
+            Diagnostic::error("fix", message)
+                .help("use `cargo sandbox-run --fix` or `cargo sandbox-test --fix`"),
+        ));
+    }
     let interrupt = Interrupt::install()?;
     let Found { file, manifest, workspace } = found;
     let current_dir = std::env::current_dir()?;
@@ -282,7 +293,8 @@ fn run_file(
     let folder = manifest.as_deref().and_then(Path::parent).unwrap_or(&current_dir).to_owned();
     let mut find_packages = || Packages::load(&flags, &folder).unwrap_or_default();
     let (target, kernel) = execute(&program, &setup, false, &interrupt, &mut find_packages, outputs)?;
-    let report = report("runner", target, kernel, setup.audit, begun);
+    let mut report = report("runner", target, kernel, setup.audit, begun);
+    unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
     Ok(outputs.finish(&report))
 }
 
