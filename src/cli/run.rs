@@ -50,6 +50,7 @@ fn run_program(
     workspace: &Workspace,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
+    outputs.command = "sandbox-run";
     let interrupt = Interrupt::install()?;
     let current_dir = &workspace.current_dir;
     let chosen = match (&args.bin, &args.example) {
@@ -232,6 +233,7 @@ fn run_file(
     found: &Found,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
+    outputs.command = "runner";
     if !args.policy.fix.is_empty() {
         let message = "`runner` cannot fix a manifest, as the artifact may be older than that";
         return Err(Failure::new(

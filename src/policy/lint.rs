@@ -55,7 +55,10 @@ pub fn lint<'a>(policy: &'a PackagePolicy, places: &Places, lookup: &dyn Lookup)
             add("sensitive-grant", format!("`{text}` is a place to look at twice: {why}"));
         }
     }
-    for exception in policy.exceptions.iter().filter(|exception| exception.kind == ExceptionKind::Deny) {
+    // What a workspace denies is meant for every package, whatever this one grants.
+    let own = |exception: &&Exception| !exception.provenance.table.starts_with("workspace.");
+    let denied = policy.exceptions.iter().filter(|exception| exception.kind == ExceptionKind::Deny);
+    for exception in denied.filter(own) {
         if !excepts(policy, exception) {
             let text = shown(&exception.provenance.text);
             let message = format!("`{text}` in `deny` excepts nothing: no grant reaches it");

@@ -78,7 +78,11 @@ pub(super) fn find(report: &Report, fixing: &Fixing<'_>, by_crate: bool) -> Foun
     for entry in kept {
         write(&entry, fixing, &mut found);
     }
-    found.additions.sort();
+    // What has a comment needs a line of its own, and the rest then follows in that style.
+    let order = |one: &Addition| {
+        (one.table.clone(), one.case.clone(), one.key.clone(), one.comment.is_empty(), one.entry.clone())
+    };
+    found.additions.sort_by_key(order);
     found.additions.dedup();
     found
 }
