@@ -7,6 +7,8 @@ mod options;
 mod output;
 mod policies;
 mod run;
+mod runner;
+mod test;
 
 use crate::exit_status::ExitStatus;
 use args::{Cli, Command};
@@ -27,7 +29,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     };
     let status = match cli.command {
         Command::Run(args) => run::run(args),
-        Command::Runner(args) => run::runner(args),
+        Command::Test(args) => test::test(args),
+        Command::Runner(args) => runner::runner(args),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { directory } => docs::man(&directory),
         _ => ExitStatus::Usage,
