@@ -313,7 +313,7 @@ pub struct TestArgs {
     /// Compile, but don't run tests
     #[arg(long)]
     pub no_run: bool,
-    /// Run all tests regardless of failure (the default outside a terminal is the same)
+    /// Run all tests regardless of failure (the default)
     #[arg(long, overrides_with = "fail_fast")]
     pub no_fail_fast: bool,
     /// Stop at the first test that fails
@@ -328,9 +328,6 @@ pub struct TestArgs {
     /// Time limit of one test, such as `30s` (the shorter of this and `limits.time` counts)
     #[arg(long, value_name = "TIME", value_parser = crate::policy::units::duration)]
     pub timeout: Option<Duration>,
-    /// Print the names of the tests instead of running them
-    #[arg(long)]
-    pub list: bool,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]

@@ -11,6 +11,8 @@ mod options;
 mod output;
 mod policies;
 mod run;
+mod runner;
+mod test;
 mod unused;
 mod vcs;
 mod why;
@@ -34,14 +36,14 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     };
     let status = match cli.command {
         Command::Run(args) => run::run(args),
-        Command::Runner(args) => run::runner(args),
+        Command::Test(args) => test::test(args),
+        Command::Runner(args) => runner::runner(args),
         Command::Check(args) => check::check(&args),
         Command::Why(args) => why::why(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Report(args) => merge::report(&args),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { directory } => docs::man(&directory),
-        _ => ExitStatus::Usage,
     };
     status.into()
 }

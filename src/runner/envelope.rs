@@ -51,16 +51,21 @@ pub fn audit_note(targets: &[TargetReport]) -> String {
     note
 }
 
-/// The envelope around a policy. The policy's own grants and exceptions are part of it.
-pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> Policy {
-    let mut around = policy.clone();
+/// The policy with every variable of the caller that does not look like a secret.
+pub(super) fn with_environment(mut policy: Policy) -> Policy {
     for (name, _) in std::env::vars_os() {
         let name = name.as_bytes();
         if !looks_secret(name) && !is_implied_env(name) {
             let pattern = GrantPattern::Env(EnvPattern(vec![Some(name.to_vec())]));
-            push(&mut around, pattern, OperationSet::of(Operation::EnvRead), false);
+            push(&mut policy, pattern, OperationSet::of(Operation::EnvRead), false);
         }
     }
+    policy
+}
+
+/// The envelope around a policy. The policy's own grants and exceptions are part of it.
+pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> Policy {
+    let mut around = with_environment(policy.clone());
     if let Some(tmp) = tmp {
         around.set.entry("TMPDIR".to_owned()).or_insert_with(|| tmp.to_string_lossy().into_owned());
     }
