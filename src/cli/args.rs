@@ -316,7 +316,7 @@ pub struct TestArgs {
     /// Compile, but don't run tests
     #[arg(long)]
     pub no_run: bool,
-    /// Run all tests regardless of failure (the default outside a terminal is the same)
+    /// Run all tests regardless of failure (the default)
     #[arg(long, overrides_with = "fail_fast")]
     pub no_fail_fast: bool,
     /// Stop at the first test that fails

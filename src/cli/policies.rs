@@ -49,6 +49,45 @@ pub(super) fn load(
     Ok(Permissions { policy, places: places.canonical(&Disk).0, manifest, warnings })
 }
 
+/// Whether a changed text of the package's manifest would be valid: the policy it makes, without the
+/// command line and any ceiling.
+///
+/// # Errors
+/// Every mistake in it.
+pub(super) fn validate(
+    workspace: &Workspace,
+    package: &Package,
+    text: &str,
+) -> Result<PackagePolicy, Vec<Diagnostic>> {
+    let path = package.manifest.path.clone();
+    let shared = (workspace.manifest.path != path).then(|| Arc::clone(&workspace.manifest));
+    let changed = Arc::new(SourceFile { path, text: text.to_owned() });
+    let extra = policy::CommandLineGrants::default();
+    let manifests = Manifests { package: changed, workspace: shared, extra };
+    let places = places(&package.root, &workspace.root, &workspace.target_dir);
+    policy::load(&manifests, &places, &Disk, None).map(|loaded| loaded.policy)
+}
+
+/// The permissions that a package's manifests gave at a revision.
+///
+/// # Errors
+/// There is no such revision, or the manifests were wrong then.
+pub(super) fn load_at(
+    revision: &str,
+    workspace: &Workspace,
+    package: &Package,
+) -> Result<PackagePolicy, Failure> {
+    let path = &package.manifest.path;
+    let shared = (workspace.manifest.path != *path).then_some(&workspace.manifest.path);
+    let manifests = Manifests {
+        package: at_revision(revision, path)?,
+        workspace: shared.map(|path| at_revision(revision, path)).transpose()?,
+        extra: policy::CommandLineGrants::default(),
+    };
+    let places = places(&package.root, &workspace.root, &workspace.target_dir);
+    Ok(policy::load(&manifests, &places, &Disk, None).map_err(Failure::manifest)?.policy)
+}
+
 /// The permissions of the command line alone, for a guest that belongs to no package.
 ///
 /// # Errors

@@ -49,12 +49,7 @@ impl Launcher {
             let (code, facts) = self.compile(wasm, strategy)?;
             return Ok(Artifact { code, facts, cached: false });
         };
-        let unreadable =
-            |error: io::Error| Diagnostic::error("artifact", format!("the artifact cannot be read: {error}"));
-        let engine = compile::engine(strategy).map_err(|error| {
-            Diagnostic::error("compile", format!("no engine for this machine: {error:#}"))
-        })?;
-        let fingerprint = compile::fingerprint(&engine, strategy);
+        let fingerprint = fingerprint(strategy)?;
         match cache.find(wasm, &fingerprint).map_err(unreadable)? {
             Ok(entry) => Ok(Artifact { code: entry.code, facts: entry.facts, cached: true }),
             Err(miss) => {
@@ -66,6 +61,22 @@ impl Launcher {
                 Ok(Artifact { code, facts, cached: false })
             }
         }
+    }
+
+    /// The code of a wasm file if the cache has it, made by this compiler.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn cached(
+        &self,
+        wasm: &mut File,
+        strategy: Strategy,
+        cache: &Cache,
+    ) -> Result<Option<Artifact>, Diagnostic> {
+        let fingerprint = fingerprint(strategy)?;
+        let found = cache.find(wasm, &fingerprint).map_err(unreadable)?;
+        Ok(found.ok().map(|entry| Artifact { code: entry.code, facts: entry.facts, cached: true }))
     }
 
     /// Compiles in a child that has no rights but to read `wasm`, from its beginning, and to write its
@@ -115,6 +126,17 @@ impl Launcher {
         code.rewind().map_err(machine)?;
         Ok((code, facts))
     }
+}
+
+fn unreadable(error: io::Error) -> Diagnostic {
+    Diagnostic::error("artifact", format!("the artifact cannot be read: {error}"))
+}
+
+/// What code of this compiler depends on besides the module.
+fn fingerprint(strategy: Strategy) -> Result<[u8; 32], Diagnostic> {
+    let engine = compile::engine(strategy)
+        .map_err(|error| Diagnostic::error("compile", format!("no engine for this machine: {error:#}")))?;
+    Ok(compile::fingerprint(&engine, strategy))
 }
 
 /// Finds symbols of one module, in a child that lives as long as this value. The child is started at
