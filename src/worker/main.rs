@@ -137,6 +137,10 @@ fn set_up(start: &Start, fds: Vec<OwnedFd>) -> Result<(Task, Vec<OwnedFd>), Unco
 }
 
 fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
+    let preopens = match guest::preopens(task.confinement.layout, &root) {
+        Ok(preopens) => preopens,
+        Err(error) => return give_up(&control, Unconfined::failed("root directory", error)),
+    };
     let loaded = match prepare(&control, &task, code) {
         Ok(Some(loaded)) => loaded,
         Ok(None) => return 0,
@@ -150,6 +154,7 @@ fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
         root,
         stdio: Stdio::Inherit,
         patches: Vec::new(),
+        preopens,
     };
     let (ended, backtrace) = guest::run(&loaded, &task.confinement, guest, &teller);
     if teller.end(ended, backtrace).is_ok() { 0 } else { BROKEN }
