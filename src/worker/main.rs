@@ -140,6 +140,10 @@ fn set_up(start: &Start, fds: Vec<OwnedFd>) -> Result<(Task, Vec<OwnedFd>), Unco
 }
 
 fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
+    let preopens = match guest::preopens(task.confinement.layout, &root) {
+        Ok(preopens) => preopens,
+        Err(error) => return give_up(&control, Unconfined::failed("root directory", error)),
+    };
     let loaded = match prepare(&control, &task, code) {
         Ok(Some(loaded)) => loaded,
         Ok(None) => return 0,
@@ -153,6 +157,7 @@ fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
         root,
         stdio: Stdio::Inherit,
         patches: Vec::new(),
+        preopens,
     };
     let (ended, backtrace) = guest::run(&loaded, &task.confinement, guest, &teller);
     reached(Phase::Run);
