@@ -11,9 +11,10 @@ use crate::build::owner::Packages;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
-use crate::runner::Failure;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{Program, Subject};
+use crate::runner::{Failure, metadata_dir};
+use crate::worker::phases::{Phase, reached};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,7 @@ fn run_file(
         },
     };
     outputs.messages(permissions.warnings.clone());
+    reached(Phase::Policy);
     let program = Program {
         subject,
         artifact: file.clone(),
