@@ -182,6 +182,34 @@ fn links_are_not_planted_and_not_carried_outside() {
 }
 
 #[test]
+fn a_link_that_goes_up_after_a_name_is_not_made() {
+    // By its text `sub/deep/up/../../out` stays in the box; by the link `up` it leaves it.
+    let (place, run) = boxed();
+    place.file("box/sub/deep/f", "x");
+    let steps = place.in_it(
+        "symlink @/box @/box/sub/deep/up -- symlink sub/deep/up/../../out @/box/evil \
+         -- symlink @/box/sub/../f @/box/absolute -- symlink sub/./f @/box/fine",
+    );
+    let ended = run().probe(&steps);
+    place.violated(
+        ended,
+        &["ok", DENIED, DENIED, "ok"],
+        &["fs-create @/box/evil", "fs-create @/box/absolute"],
+    );
+    assert!(std::fs::symlink_metadata(place.path("box/evil")).is_err());
+}
+
+#[test]
+fn a_file_that_may_be_made_is_not_read() {
+    let place = place();
+    place.file("f", "secret");
+    let steps = place.in_it("open-create-read @/f -- open-create-pread @/f");
+    let ended = run().grant("write", place.path("f")).grant("stat", place.path("f")).probe(&steps);
+    assert_eq!(ended.lines, ["error 8", "error 8"], "{:?}", ended.violations());
+    assert_eq!(ended.seen.violations.len(), 0);
+}
+
+#[test]
 fn hard_links_and_renames_gain_nothing() {
     both(
         &[

@@ -121,8 +121,8 @@ fn run_file(
     };
     let setup = options::setup(&args.walls, args.policy.audit);
     let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
-    let folder = manifest.as_deref().and_then(Path::parent).unwrap_or(&current_dir).to_owned();
-    let mut find_packages = || Packages::load(&flags, &folder).unwrap_or_default();
+    // Here and not beside the file: cargo starts whatever its configuration there names.
+    let mut find_packages = || Packages::load(&flags, &current_dir).unwrap_or_default();
     let (target, kernel) = execute(&program, &setup, false, &interrupt, &mut find_packages, outputs)?;
     let mut report = report("runner", target, kernel, setup.audit, begun);
     unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));

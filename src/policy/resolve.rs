@@ -182,7 +182,7 @@ impl<'a> Resolver<'a> {
             match parse_env(&entry.text) {
                 Ok(pattern) => {
                     if self.checks && pattern.0.iter().all(Option::is_none) {
-                        let message = "`*` passes on every variable, with all secrets among them";
+                        let message = "`*` passes on every variable whose name does not sound like a secret";
                         report(Diagnostic::warning("every-variable", message), out);
                     }
                     let operations = OperationSet::of(Operation::EnvRead);

@@ -5,6 +5,7 @@ use super::guest::{self, Guest, Loaded};
 use super::phases::{Phase, reached};
 use super::protocol::{FromWorker, RunTask, Stage, Start, Task, ToWorker, VERSION, bounded};
 use super::tell::Teller;
+use super::tools::MAX_CODE;
 use super::wire::{self, WireError};
 use super::zygote;
 use crate::compile::child;
@@ -80,6 +81,8 @@ fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {
             let limits = Rlimits {
                 address_space: Some(COMPILE_MEMORY),
                 cpu_seconds: Some(TOOL_SECONDS),
+                // Its output is memory that no other limit counts.
+                file_size: Some(MAX_CODE),
                 ..Rlimits::default()
             };
             confine::isolate(Profile::Compile, limits, landlock::usable_abi()).map(|()| {

@@ -70,6 +70,8 @@ type Outcome = std::result::Result<(), Fault>;
 impl Host {
     fn fd_read(&self, memory: &mut [u8], fd: u32, iovs: u32, count: u32, out: u32) -> Outcome {
         let read = match self.table.get(fd)? {
+            // What was opened to be made or truncated can natively be read as well.
+            Entry::File(File { read: false, .. }) => return Err(Errno::BADF.into()),
             Entry::File(File { fd, .. }) => scatter(memory, iovs, count, |bufs| match bufs {
                 [buf] => uninterrupted(|| rustix::io::read(fd, &mut **buf)),
                 bufs => uninterrupted(|| rustix::io::readv(fd, bufs)),
@@ -143,6 +145,9 @@ impl Host {
     fn fd_pread(&self, memory: &mut [u8], fd: u32, iovs: u32, count: u32, offset: u64, out: u32) -> Outcome {
         let file = self.table.file(fd)?;
         let offset = position(offset)?;
+        if !file.read {
+            return Err(Errno::BADF.into());
+        }
         let read = scatter(memory, iovs, count, |bufs| {
             uninterrupted(|| rustix::io::preadv(&file.fd, bufs, offset))
         })?;
