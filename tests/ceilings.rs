@@ -118,6 +118,46 @@ fn a_ceiling_within_what_it_is_to_bound_is_refused() {
 }
 
 #[test]
+fn a_linked_folder_makes_no_ceiling_of_a_branch_name() {
+    let fixture = repository();
+    let far = outside(&fixture, "elsewhere/main", BOTH);
+    let link = fixture.path("origin");
+    std::os::unix::fs::symlink(far.parent().expect("a folder"), &link).expect("it is ours");
+    let run = under(&fixture, &["origin/main"]).expect(2);
+    assert!(run.stderr.contains("which it is to bound"), "{}", run.stderr);
+}
+
+#[test]
+fn a_package_that_leaves_its_workspace_stays_bound_by_its_denials() {
+    let fixture =
+        repository().file("inner/input.txt", "x").file("inner/src/main.rs", "").file("inner/Cargo.toml", "");
+    fs::copy(fixture.path("src/main.rs"), fixture.path("inner/src/main.rs")).expect("they are ours");
+    let inner = fixture.read("Cargo.toml").expect("it is there").replace("\"copy-file\"", "\"inner\"");
+    let member = inner.replace("[workspace]", "");
+    let root =
+        "[workspace]\nmembers = [\"inner\"]\n[workspace.metadata.sandbox.fs]\ndeny = [\"inner/input.txt\"]\n";
+    fs::write(fixture.path("inner/Cargo.toml"), member).expect("it is ours");
+    fs::write(fixture.path("Cargo.toml"), root).expect("it is ours");
+    git(&fixture, &["add", "--", "Cargo.toml", "inner"]);
+    git(&fixture, &["commit", "--quiet", "--message", "denied"]);
+    let with = |ceiling: &[&str]| {
+        let mut command = fixture.command([&["run"], ceiling].concat());
+        run({
+            command.current_dir(fixture.path("inner"));
+            command
+        })
+    };
+    let bound = || with(&["--ceiling", "HEAD"]);
+    bound().expect(77);
+    // The change under review makes the package a workspace of its own.
+    fs::write(fixture.path("inner/Cargo.toml"), inner).expect("it is ours");
+    fs::write(fixture.path("Cargo.toml"), "[workspace]\nexclude = [\"inner\"]\n").expect("it is ours");
+    with(&[]).expect(0);
+    let run = bound().expect(77);
+    assert!(run.stderr.contains("inner/input.txt"), "{}", run.stderr);
+}
+
+#[test]
 fn mistakes_of_a_ceiling_are_mistakes_of_a_manifest() {
     let fixture = repository();
     let wrong = outside(&fixture, "wrong.toml", "[fs]\nraed = [\"x\"]\n");

@@ -5,12 +5,13 @@ use super::options;
 use crate::build::metadata::{Package, Workspace};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
-use crate::policy::{self, Ceiling, Loaded, Manifests, PackagePolicy, Places};
+use crate::policy::{self, Ceiling, Loaded, Lookup, Manifests, PackagePolicy, Places};
 use crate::runner::places::Disk;
 use crate::runner::{Failure, cache_dir};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind::{NotADirectory, NotFound};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -140,10 +141,8 @@ fn ceiling(manifests: &Manifests, places: &Places, args: &PolicyArgs) -> Result<
     for given in &args.ceiling {
         let path = Path::new(given);
         let ceiling = if path.is_file() {
-            let (name, target) = (absolute(path)?, fs::canonicalize(path)?);
             let inside = repository(&places.canonical(&Disk).0.workspace);
-            // Neither the file nor a link to it: both would be the word of whom it is to bound.
-            if name.starts_with(&inside) || target.starts_with(&inside) {
+            if passes(path, &inside)? {
                 let inside = inside.display();
                 let message = format!("the ceiling `{given}` lies inside `{inside}`, which it is to bound");
                 return Err(Failure::new(
@@ -152,25 +151,51 @@ fn ceiling(manifests: &Manifests, places: &Places, args: &PolicyArgs) -> Result<
                         .help("name a file outside of it, or a revision such as `origin/main`"),
                 ));
             }
-            Ceiling::from_file(&read(&target)?, places, &Disk)
+            Ceiling::from_file(&read(&fs::canonicalize(path)?)?, places, &Disk)
         } else {
             let package = at_revision(given, &manifests.package.path)?;
-            let workspace = match &manifests.workspace {
-                Some(file) => Some(at_revision(given, &file.path)?),
-                None => None,
+            let mut places = places.clone();
+            let workspace = match (&manifests.workspace, workspace_then(given, &manifests.package.path)?) {
+                (Some(file), _) => Some(at_revision(given, &file.path)?),
+                (None, Some((folder, file))) => {
+                    places.workspace = folder;
+                    Some(file)
+                }
+                (None, None) => None,
             };
             let then = Manifests { package, workspace, extra: policy::CommandLineGrants::default() };
-            Ceiling::from_manifests(&then, places, &Disk)
+            Ceiling::from_manifests(&then, &places, &Disk)
         };
         add(ceiling.map_err(Failure::manifest)?);
     }
     Ok(all)
 }
 
-/// The way to a file without symbolic links, but for the file itself.
-fn absolute(path: &Path) -> std::io::Result<PathBuf> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    Ok(fs::canonicalize(folder.unwrap_or(Path::new(".")))?.join(path.file_name().unwrap_or_default()))
+/// Whether a file, or a symbolic link on the way to it, lies inside a folder: then it is the word of who may
+/// write there. A link `origin` in a repository can make a file even of `origin/main`.
+fn passes(file: &Path, inside: &Path) -> std::io::Result<bool> {
+    let way = Disk.resolve(std::path::absolute(file)?.as_os_str().as_bytes());
+    let is_inside = |path: &Vec<u8>| Path::new(OsStr::from_bytes(path)).starts_with(inside);
+    Ok(is_inside(&way.target) || way.links.iter().any(is_inside))
+}
+
+/// The workspace that a package belonged to in a revision: what denied there binds the package even if it
+/// has left the workspace since.
+fn workspace_then(revision: &str, package: &Path) -> Result<Option<(PathBuf, Arc<SourceFile>)>, Failure> {
+    let Some(folder) = package.parent() else { return Ok(None) };
+    let is_workspace =
+        |file: &SourceFile| file.text.lines().any(|l| l.trim_start().starts_with("[workspace"));
+    if is_workspace(&*at_revision(revision, package)?) {
+        return Ok(None);
+    }
+    let repository = repository(folder);
+    for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&repository)) {
+        let file = at_revision(revision, &above.join("Cargo.toml"))?;
+        if is_workspace(&file) {
+            return Ok(Some((above.to_owned(), file)));
+        }
+    }
+    Ok(None)
 }
 
 /// The repository that a workspace lies in, or the workspace itself where there is none.
