@@ -593,4 +593,4 @@ pub const VERDICTS: &[(&str, &str)] = &[
 
 /// Fixtures for `sandbox-test`, which have no row in [`CASES`].
 pub const TEST_FIXTURES: &[&str] =
-    &["tests-case", "tests-doc", "tests-kinds", "tests-tmp", "tests-verdicts", "thousand"];
+    &["should-panic", "tests-case", "tests-doc", "tests-kinds", "tests-tmp", "tests-verdicts", "thousand"];
