@@ -26,11 +26,13 @@ use std::time::Instant;
 /// `cargo sandbox run`.
 pub(super) fn run(args: RunArgs) -> ExitStatus {
     let begun = Instant::now();
+    let launcher = Launcher::new();
+    launcher.start_early();
     let flags = options::cargo_flags(&args.cargo, &args.output);
     Outputs::during(
         &args.output,
         || open_workspace(&flags),
-        |outputs, workspace| run_program(&args, begun, &flags, &workspace, outputs),
+        |outputs, workspace| run_program(&args, begun, &launcher, &flags, &workspace, outputs),
     )
 }
 
@@ -45,6 +47,7 @@ pub(super) fn open_workspace(flags: &CargoFlags) -> Result<(Workspace, PathBuf),
 fn run_program(
     args: &RunArgs,
     begun: Instant,
+    launcher: &Launcher,
     flags: &CargoFlags,
     workspace: &Workspace,
     outputs: &mut Outputs,
@@ -91,7 +94,8 @@ fn run_program(
     };
     let setup = options::setup(&args.walls, args.policy.audit || !args.policy.fix.is_empty());
     let mut find_packages = || Packages::load(flags, current_dir).unwrap_or_default();
-    let (target, kernel) = execute(&program, &setup, true, &interrupt, &mut find_packages, outputs)?;
+    let (target, kernel) =
+        execute(launcher, &program, &setup, true, &interrupt, &mut find_packages, outputs)?;
     let report = report("sandbox-run", target, kernel, setup.audit, begun);
     Ok(outputs.finish(&report))
 }
@@ -166,6 +170,7 @@ fn cargo_env(package: &Package) -> Vec<(String, String)> {
 }
 
 fn execute(
+    launcher: &Launcher,
     program: &Program<'_>,
     setup: &Setup,
     ours: bool,
@@ -173,15 +178,14 @@ fn execute(
     find_packages: &mut run::FindPackages<'_>,
     outputs: &mut Outputs,
 ) -> Result<(TargetReport, KernelReport), Failure> {
-    let launcher = Launcher::new();
     let strategy = strategy(setup);
-    let guest = prepare(&launcher, &program.artifact, setup, ours, strategy, &mut |warning| {
+    let guest = prepare(launcher, &program.artifact, setup, ours, strategy, &mut |warning| {
         outputs.event(&RunEvent::Message(warning));
     })?;
     reached(Phase::Code);
     let shown = program.artifact.strip_prefix(&program.subject.places.workspace).unwrap_or(&program.artifact);
     outputs.event(&RunEvent::Status { verb: "Running", text: format!("`{}`", shown.display()) });
-    let result = run::run(program, guest, &launcher, setup, interrupt, find_packages)?;
+    let result = run::run(program, guest, launcher, setup, interrupt, find_packages)?;
     outputs.event(&RunEvent::TargetFinished(result.0.clone()));
     if setup.timings {
         output::plain(&phases::line());
@@ -204,10 +208,12 @@ fn report(command: &str, target: TargetReport, kernel: KernelReport, audit: bool
 /// `cargo sandbox runner`.
 pub(super) fn runner(args: RunnerArgs) -> ExitStatus {
     let begun = Instant::now();
+    let launcher = Launcher::new();
+    launcher.start_early();
     Outputs::during(
         &args.output,
         || find_file(&args),
-        |outputs, found| run_file(&args, begun, &found, outputs),
+        |outputs, found| run_file(&args, begun, &launcher, &found, outputs),
     )
 }
 
@@ -236,6 +242,7 @@ fn find_file(args: &RunnerArgs) -> Result<(Found, PathBuf), Failure> {
 fn run_file(
     args: &RunnerArgs,
     begun: Instant,
+    launcher: &Launcher,
     found: &Found,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
@@ -292,7 +299,8 @@ fn run_file(
     let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
     let folder = manifest.as_deref().and_then(Path::parent).unwrap_or(&current_dir).to_owned();
     let mut find_packages = || Packages::load(&flags, &folder).unwrap_or_default();
-    let (target, kernel) = execute(&program, &setup, false, &interrupt, &mut find_packages, outputs)?;
+    let (target, kernel) =
+        execute(launcher, &program, &setup, false, &interrupt, &mut find_packages, outputs)?;
     let report = report("runner", target, kernel, setup.audit, begun);
     Ok(outputs.finish(&report))
 }
