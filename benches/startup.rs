@@ -115,34 +115,33 @@ fn main() {
     });
 }
 
-/// The medians of what `--timings` says, each phase from the end of the one before.
+/// The medians of what `--timings` says: when each step was completed, in the order in which they are. The worker
+/// starts at the side, so its steps lie between those of the supervisor.
 fn phases(rounds: usize, mut make: impl FnMut() -> Command) {
-    let mut times: BTreeMap<usize, (String, Vec<f64>)> = BTreeMap::new();
+    let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for _ in 0..rounds {
         let mut command = make();
         command.stdin(Stdio::null());
-        let mut last = now();
+        let start = now();
         let output = command.output().expect("it starts");
         let end = now();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let line =
             text.lines().find_map(|line| line.strip_prefix("timings: ")).unwrap_or_else(|| panic!("{text}"));
         let words: Vec<&str> = line.split(' ').collect();
-        let mut add = |index: usize, name: &str, time: f64| {
-            let took = time - std::mem::replace(&mut last, time);
-            times.entry(index).or_insert_with(|| (name.to_owned(), Vec::new())).1.push(took);
-        };
-        for (index, pair) in words.chunks(2).enumerate() {
-            add(index, pair[0], pair[1].parse().expect("nanoseconds"));
+        for pair in words.chunks(2) {
+            let time: f64 = pair[1].parse().expect("nanoseconds");
+            times.entry(pair[0].to_owned()).or_default().push(time - start);
         }
-        add(words.len(), "report", end);
+        times.entry("exit".to_owned()).or_default().push(end - start);
     }
-    println!("\n| phase | median | since the start |\n|---|---|---|");
-    let mut sum = 0.0;
-    for (name, times) in times.into_values() {
-        let time = median(times);
-        sum += time;
-        println!("| {name} | {} | {} |", shown(time), shown(sum));
+    let mut steps: Vec<_> = times.into_iter().map(|(name, times)| (median(times), name)).collect();
+    steps.sort_by(|one, other| one.0.total_cmp(&other.0));
+    println!("\n| completed | since the start | since the step before |\n|---|---|---|");
+    let mut last = 0.0;
+    for (time, name) in steps {
+        println!("| {name} | {} | {} |", shown(time), shown(time - last));
+        last = time;
     }
 }
 

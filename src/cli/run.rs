@@ -27,12 +27,14 @@ use std::time::Instant;
 /// `cargo sandbox run`.
 pub(super) fn run(args: RunArgs) -> ExitStatus {
     let begun = Instant::now();
+    let launcher = Launcher::new();
+    launcher.start_early();
     let flags = options::cargo_flags(&args.cargo, &args.output);
     Outputs::during_judging(
         &args.output,
         unused::is_said(unused::level(&args.policy, false)),
         || open_workspace(&flags),
-        |outputs, workspace| run_program(&args, begun, &flags, &workspace, outputs),
+        |outputs, workspace| run_program(&args, begun, &launcher, &flags, &workspace, outputs),
     )
 }
 
@@ -47,6 +49,7 @@ pub(super) fn open_workspace(flags: &CargoFlags) -> Result<(Workspace, PathBuf),
 fn run_program(
     args: &RunArgs,
     begun: Instant,
+    launcher: &Launcher,
     flags: &CargoFlags,
     workspace: &Workspace,
     outputs: &mut Outputs,
@@ -100,7 +103,8 @@ fn run_program(
     };
     let setup = options::setup(&args.walls, args.policy.audit || !args.policy.fix.is_empty());
     let mut find_packages = || Packages::load(flags, current_dir).unwrap_or_default();
-    let (target, kernel) = execute(&program, &setup, true, &interrupt, &mut find_packages, outputs)?;
+    let (target, kernel) =
+        execute(launcher, &program, &setup, true, &interrupt, &mut find_packages, outputs)?;
     let mut report = report("sandbox-run", target, kernel, setup.audit, begun);
     unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
     let fixing = Fixing { permissions: &permissions, package };
@@ -179,6 +183,7 @@ fn cargo_env(package: &Package) -> Vec<(String, String)> {
 
 /// Compiles and runs it.
 pub(super) fn execute(
+    launcher: &Launcher,
     program: &Program<'_>,
     setup: &Setup,
     ours: bool,
@@ -186,15 +191,14 @@ pub(super) fn execute(
     find_packages: &mut run::FindPackages<'_>,
     outputs: &mut Outputs,
 ) -> Result<(TargetReport, KernelReport), Failure> {
-    let launcher = Launcher::new();
     let strategy = strategy(setup);
-    let guest = prepare(&launcher, &program.artifact, setup, ours, strategy, &mut |warning| {
+    let guest = prepare(launcher, &program.artifact, setup, ours, strategy, &mut |warning| {
         outputs.event(&RunEvent::Message(warning));
     })?;
     reached(Phase::Code);
     let shown = program.artifact.strip_prefix(&program.subject.places.workspace).unwrap_or(&program.artifact);
     outputs.event(&RunEvent::Status { verb: "Running", text: format!("`{}`", shown.display()) });
-    let result = run::run(program, guest, &launcher, setup, interrupt, find_packages)?;
+    let result = run::run(program, guest, launcher, setup, interrupt, find_packages)?;
     outputs.event(&RunEvent::TargetFinished(result.0.clone()));
     if setup.timings {
         output::plain(&phases::line());

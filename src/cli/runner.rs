@@ -14,6 +14,7 @@ use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{Program, Subject};
 use crate::runner::{Failure, metadata_dir};
+use crate::worker::Launcher;
 use crate::worker::phases::{Phase, reached};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -25,11 +26,13 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
     let begun = Instant::now();
     // It is called once for each test, by a program that has a summary of its own.
     args.output.quiet |= args.output.verbose == 0;
+    let launcher = Launcher::new();
+    launcher.start_early();
     Outputs::during_judging(
         &args.output,
         unused::is_said(unused::level(&args.policy, false)),
         || find_file(&args),
-        |outputs, found| run_file(&args, begun, &found, outputs),
+        |outputs, found| run_file(&args, begun, &launcher, &found, outputs),
     )
 }
 
@@ -58,6 +61,7 @@ fn find_file(args: &RunnerArgs) -> Result<(Found, PathBuf), Failure> {
 fn run_file(
     args: &RunnerArgs,
     begun: Instant,
+    launcher: &Launcher,
     found: &Found,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
@@ -123,7 +127,8 @@ fn run_file(
     let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
     // Here and not beside the file: cargo starts whatever its configuration there names.
     let mut find_packages = || Packages::load(&flags, &current_dir).unwrap_or_default();
-    let (target, kernel) = execute(&program, &setup, false, &interrupt, &mut find_packages, outputs)?;
+    let (target, kernel) =
+        execute(launcher, &program, &setup, false, &interrupt, &mut find_packages, outputs)?;
     let mut report = report("runner", target, kernel, setup.audit, begun);
     unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
     Ok(outputs.finish(&report))

@@ -28,7 +28,7 @@ use std::sync::OnceLock;
 pub const SUPPORTED: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
 /// What a process is about to do, and no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Profile {
     /// A worker before it loads the artifact: what every later profile of a worker needs, and
     /// executable memory.
@@ -59,7 +59,11 @@ impl Profile {
 pub fn install(profile: Profile) -> Result<(), Error> {
     let programs = match (profile, CHILD.get()) {
         (Profile::TestChild, Some(prepared)) => vec![for_this_process(prepared)?],
-        _ => programs(profile)?,
+        _ => match PREPARED.get().and_then(|prepared| prepared.get(&profile)) {
+            // It names this very process.
+            Some((process, programs)) if *process == std::process::id() => programs.clone(),
+            _ => programs(profile)?,
+        },
     };
     for program in programs {
         seccompiler::apply_filter(&program).map_err(|error| Error::Refused(error.to_string()))?;
@@ -70,6 +74,15 @@ pub fn install(profile: Profile) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Makes the filters of these profiles, so that [`install`] finds them. Installs nothing.
+pub fn prepare(profiles: &[Profile]) {
+    let made = |profile: &Profile| Some((*profile, (std::process::id(), programs(*profile).ok()?)));
+    let _ = PREPARED.set(profiles.iter().filter_map(made).collect());
+}
+
+/// Filters by profile, and the process that they were made for.
+static PREPARED: OnceLock<BTreeMap<Profile, (u32, Vec<BpfProgram>)>> = OnceLock::new();
 
 /// What a [`Profile::TestChild`] installs if [`Profile::Zygote`] is in force in this process, or was in
 /// the one it was forked from; with [`ANY_PROCESS`] where its own id belongs.

@@ -53,6 +53,9 @@ pub mod seccomp {
     pub fn install(_profile: Profile) -> Result<(), Error> {
         Err(Error::Refused("there is no seccomp on this system".into()))
     }
+
+    /// See the Linux version.
+    pub fn prepare(_profiles: &[Profile]) {}
 }
 
 /// See the Linux version.

@@ -33,7 +33,7 @@ pub(crate) struct Gate {
     pub(crate) mode: Mode,
     pub(crate) sink: Box<dyn Sink>,
     root: Arc<OwnedFd>,
-    standing: Option<Standing>,
+    standing: Option<Box<Standing>>,
     policy: Policy,
     decider: Decider,
     recent: RefCell<Recent>,
@@ -56,7 +56,8 @@ impl Gate {
         alone: bool,
         sink: Box<dyn Sink>,
     ) -> Self {
-        let standing = (alone && mode != Mode::Off).then(|| Standing::new(root.as_fd())).flatten();
+        let standing =
+            (alone && mode != Mode::Off).then(|| Standing::new(root.as_fd())).flatten().map(Box::new);
         let highest = policy.grants.iter().map(|grant| grant.id.0 as usize + 1).max().unwrap_or(0);
         Self {
             mode,

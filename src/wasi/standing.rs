@@ -25,8 +25,6 @@ pub(crate) struct Standing {
     directory: Vec<u8>,
     /// The directory of the last name that was not in there: going there pays from the second name on.
     asked: Vec<u8>,
-    /// For the kernel's answer.
-    buffer: Vec<u8>,
 }
 
 impl Standing {
@@ -77,13 +75,8 @@ impl Standing {
     }
 
     /// Whether the process still is where it was sent.
-    fn is_there(&mut self) -> bool {
-        match rustix::process::getcwd(std::mem::take(&mut self.buffer)) {
-            Ok(path) => {
-                self.buffer = path.into_bytes();
-                self.buffer == self.directory
-            }
-            Err(_) => false,
-        }
+    fn is_there(&self) -> bool {
+        let room = Vec::with_capacity(256);
+        rustix::process::getcwd(room).is_ok_and(|path| path.as_bytes() == self.directory)
     }
 }

@@ -88,9 +88,12 @@ impl Output {
             });
         }
         loop {
-            let written = match stream {
-                Stream::Output => rustix::io::writev(std::io::stdout(), bufs),
-                Stream::Error => rustix::io::writev(std::io::stderr(), bufs),
+            // A single buffer is the usual case, and for it the plain call is the faster one.
+            let written = match (stream, bufs) {
+                (Stream::Output, [buf]) => rustix::io::write(std::io::stdout(), buf),
+                (Stream::Error, [buf]) => rustix::io::write(std::io::stderr(), buf),
+                (Stream::Output, bufs) => rustix::io::writev(std::io::stdout(), bufs),
+                (Stream::Error, bufs) => rustix::io::writev(std::io::stderr(), bufs),
             };
             match written {
                 Err(Native::INTR) => {}

@@ -5,24 +5,55 @@ use super::protocol::{Confinement, Ended, Layout, Patch, Stage, bounded};
 use super::tell::Teller;
 use crate::access::{GrantId, RawFrame};
 use crate::compile::{Strategy, engine, load};
+use crate::kernel::seccomp::{self, Profile};
 use crate::policy::{Decider, Policy};
 use crate::wasi::{self, Host, HostConfig, Mode, Preopens, Stdio, Stop};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use wasmtime::{Error, InstancePre, Linker, Memory, Store, Trap, WasmBacktrace};
+use std::sync::OnceLock;
+use wasmtime::{Engine, Error, InstancePre, Linker, Memory, Store, Trap, WasmBacktrace};
 
 /// Code that is mapped and linked, ready for any number of instances.
 pub(super) struct Loaded(InstancePre<Host>);
 
 impl Loaded {
     pub(super) fn new(code: File, strategy: Strategy) -> Result<Self, (Stage, String)> {
-        let engine = engine(strategy).map_err(|error| (Stage::Load, format!("{error:#}")))?;
-        let module = load(&engine, code).map_err(|error| (Stage::Load, error.to_string()))?;
+        let made;
+        let (engine, linker) = match WARM.get() {
+            Some(warm) if strategy == WARM_STRATEGY => warm,
+            _ => {
+                made = tools(strategy).map_err(|error| (Stage::Load, format!("{error:#}")))?;
+                &made
+            }
+        };
+        let module = load(engine, code).map_err(|error| (Stage::Load, error.to_string()))?;
         let link = |error: Error| (Stage::Link, bounded(format!("{error:#}")));
-        let mut linker = Linker::new(&engine);
-        wasi::add_to_linker(&mut linker).map_err(link)?;
         Ok(Self(linker.instantiate_pre(&module).map_err(link)?))
     }
+}
+
+type Tools = (Engine, Linker<Host>);
+
+/// What is the same for every guest of a compiler.
+fn tools(strategy: Strategy) -> wasmtime::Result<Tools> {
+    let engine = engine(strategy)?;
+    let mut linker = Linker::new(&engine);
+    wasi::add_to_linker(&mut linker)?;
+    Ok((engine, linker))
+}
+
+/// Made by [`warm_up`].
+static WARM: OnceLock<Tools> = OnceLock::new();
+/// The compiler of programs unless another one is asked for.
+const WARM_STRATEGY: Strategy = Strategy::Cranelift;
+
+/// Makes what loading will need.
+pub(super) fn warm_up() {
+    // What fails here fails again, and is said, when it is needed.
+    if let Ok(tools) = tools(WARM_STRATEGY) {
+        let _ = WARM.set(tools);
+    }
+    seccomp::prepare(&[Profile::Load, Profile::Run]);
 }
 
 /// What one guest is given.

@@ -4,6 +4,7 @@ use super::confine::{self, Unconfined};
 use super::guest::{self, Guest, Loaded};
 use super::phases::{Phase, reached};
 use super::protocol::{FromWorker, RunTask, Stage, Start, Task, ToWorker, VERSION, bounded};
+use super::spawn::EARLY_ARGUMENT;
 use super::tell::Teller;
 use super::tools::MAX_CODE;
 use super::wire::{self, WireError};
@@ -48,6 +49,10 @@ fn begin() -> Result<(OwnedFd, Start, Vec<OwnedFd>), WireError> {
     process::close_other_fds(&[])?;
     // Away from the guest's own descriptors.
     let control = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
+    if std::env::args_os().nth(2).is_some_and(|word| word == EARLY_ARGUMENT) {
+        // Nothing of the guest is here yet: what needs nothing of it is made while there is time.
+        guest::warm_up();
+    }
     let (start, fds) = wire::receive::<Start>(control.as_fd())?.ok_or(WireError::Malformed("no task"))?;
     Ok((control, start, fds))
 }

@@ -13,10 +13,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The hidden first argument of a worker.
 pub const WORKER_ARGUMENT: &str = "__worker";
+
+/// The second argument of one that is started before there is a task.
+pub(super) const EARLY_ARGUMENT: &str = "early";
 
 /// How long a worker may take to read what the supervisor sends it, before it counts as hung.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +32,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Launcher {
     program: PathBuf,
+    /// Started by [`start_early`](Self::start_early) and not given a task yet.
+    waiting: Arc<Mutex<Option<Process>>>,
 }
 
 impl Default for Launcher {
@@ -39,17 +45,47 @@ impl Default for Launcher {
 impl Launcher {
     /// Workers are this very program, even if its file is replaced under way.
     pub fn new() -> Self {
-        Self { program: PathBuf::from("/proc/self/exe") }
+        Self::at("/proc/self/exe")
     }
 
     /// Workers are another file of the same build: for tests, which are programs of their own.
     pub fn at(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into() }
+        Self { program: program.into(), waiting: Arc::default() }
+    }
+
+    /// Starts the worker of a run that is about to come, so that it is loaded and made ready while
+    /// permissions are read and cargo builds. It knows nothing and has nothing but the standard
+    /// output and error; without a task it ends with this launcher. The run must come from the same
+    /// thread.
+    pub fn start_early(&self) {
+        // Whatever is wrong, the run will find it too and say so.
+        *self.waiting() = self.spawn(Streams::Inherit, true).ok();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Process>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts a worker. `fds` are those that the task's documentation names, without the task's
     /// own: the first one becomes the standard input.
     pub(super) fn start(&self, task: &Task, fds: &[BorrowedFd<'_>], streams: Streams) -> io::Result<Process> {
+        let task = memory_file(&postcard::to_stdvec(task).map_err(io::Error::other)?)?;
+        seal(&task)?;
+        let mut all = vec![fds[0], task.as_fd()];
+        all.extend_from_slice(&fds[1..]);
+        let waiting = if streams == Streams::Inherit { self.waiting().take() } else { None };
+        // One that waited may have met a signal meanwhile.
+        if let Some(process) = waiting
+            && process.give(&task, &all).is_ok()
+        {
+            return Ok(process);
+        }
+        let process = self.spawn(streams, false)?;
+        process.give(&task, &all)?;
+        Ok(process)
+    }
+
+    fn spawn(&self, streams: Streams, early: bool) -> io::Result<Process> {
         let (ours, theirs) = wire::pair()?;
         let stream = || match streams {
             Streams::Inherit => Stdio::inherit(),
@@ -58,6 +94,7 @@ impl Launcher {
         let child = Command::new(&self.program)
             .arg0("cargo-sandbox")
             .arg(WORKER_ARGUMENT)
+            .args(early.then_some(EARLY_ARGUMENT))
             .env_clear()
             .stdin(Stdio::from(theirs))
             .stdout(stream())
@@ -80,23 +117,12 @@ impl Launcher {
             rustix::net::sockopt::Timeout::Send,
             Some(SEND_TIMEOUT),
         )?;
-        let bytes = postcard::to_stdvec(task).map_err(io::Error::other)?;
-        let start = Start {
-            version: VERSION,
-            supervisor: rustix::process::getpid().as_raw_nonzero().get(),
-            task: bytes.len() as u64,
-        };
-        let task = memory_file(&bytes)?;
-        seal(&task)?;
-        let mut all = vec![fds[0], task.as_fd()];
-        all.extend_from_slice(&fds[1..]);
-        wire::send(process.socket.as_fd(), &start, &all, SendFlags::empty()).map_err(io::Error::other)?;
         Ok(process)
     }
 }
 
 /// Where a worker's standard output and standard error go.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Streams {
     Inherit,
     Null,
@@ -128,6 +154,16 @@ pub(super) struct Process {
 }
 
 impl Process {
+    /// Gives it its task, in a descriptor that is among `fds`.
+    fn give(&self, task: &File, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let start = Start {
+            version: VERSION,
+            supervisor: rustix::process::getpid().as_raw_nonzero().get(),
+            task: task.metadata()?.len(),
+        };
+        wire::send(self.socket.as_fd(), &start, fds, SendFlags::empty()).map_err(io::Error::other)
+    }
+
     pub(super) fn kill(&self) {
         // It may have ended already: then there is nothing to do.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);

@@ -67,7 +67,7 @@ pub struct Seen {
     pub origins_asked: u32,
 }
 
-struct Recorder(Arc<Mutex<Seen>>);
+struct Recorder(Arc<Mutex<Seen>>, Option<Box<dyn FnMut(usize) + Send>>);
 
 impl Sink for Recorder {
     fn violation(&mut self, violation: RawViolation) {
@@ -86,6 +86,10 @@ impl Sink for Recorder {
         let mut seen = self.0.lock().unwrap();
         let to = if stream == Stream::Output { &mut seen.output } else { &mut seen.errors };
         bufs.iter().for_each(|buf| to.extend_from_slice(buf));
+        let lines = seen.output.iter().filter(|byte| **byte == b'\n').count();
+        if let Some(after_line) = &mut self.1 {
+            after_line(lines);
+        }
         Ok(bufs.iter().map(|buf| buf.len()).sum())
     }
 }
@@ -100,6 +104,10 @@ pub struct Run {
     pub stdio: Stdio,
     pub root: Option<PathBuf>,
     pub origin: Option<String>,
+    /// The test is the only one of its process.
+    pub alone: bool,
+    /// Called with the number of lines that the guest has written, so that the test can act between steps.
+    pub after_line: Option<Box<dyn FnMut(usize) + Send>>,
 }
 
 /// A run that is over.
@@ -124,6 +132,8 @@ pub fn run() -> Run {
         stdio: Stdio::Channel,
         root: None,
         origin: None,
+        alone: false,
+        after_line: None,
     }
 }
 
@@ -219,7 +229,7 @@ impl Run {
         };
         let args = [name].iter().chain(args).map(|arg| arg.as_bytes().to_vec()).collect();
         let host = Host::new(HostConfig {
-            alone: false,
+            alone: self.alone,
             policy: self.policy,
             mode: self.mode,
             audit: self.audit.as_ref().map(Decider::new),
@@ -228,7 +238,7 @@ impl Run {
             args,
             env: self.env,
             stdio: self.stdio,
-            sink: Box::new(Recorder(Arc::clone(&seen))),
+            sink: Box::new(Recorder(Arc::clone(&seen), self.after_line)),
         })
         .unwrap();
         let mut linker = Linker::new(&engine);
