@@ -59,8 +59,11 @@ pub fn ensure(rustc: &OsStr, target: &str, folder: &Path) -> io::Result<PathBuf>
         return Ok(object);
     }
     fs::create_dir_all(folder)?;
-    let source = folder.join(format!("cargo-sandbox-{hash}.{}.rs", std::process::id()));
-    let unfinished = source.with_extension("o");
+    // A folder of its own: rustc names intermediate files after the output up to its first dot, and
+    // cargo links several test harnesses at once.
+    let scratch = tempfile::tempdir_in(folder)?;
+    let source = scratch.path().join("object.rs");
+    let unfinished = scratch.path().join("object.o");
     fs::write(&source, SOURCE)?;
     let status = Command::new(rustc)
         .args(FLAGS)
@@ -69,7 +72,6 @@ pub fn ensure(rustc: &OsStr, target: &str, folder: &Path) -> io::Result<PathBuf>
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status();
-    let _ = fs::remove_file(&source);
     if !status?.success() {
         return Err(io::Error::other("rustc failed"));
     }
