@@ -55,7 +55,8 @@ pub fn ensure(rustc: &OsStr, target: &str, folder: &Path) -> io::Result<PathBuf>
     }
     let hash = hash([content_hash().as_bytes(), target.as_bytes(), &version.stdout]);
     let object = folder.join(format!("cargo-sandbox-{hash}.o"));
-    if object.is_file() {
+    // An empty file is what an interrupted copy leaves.
+    if fs::read(&object).is_ok_and(|bytes| bytes.starts_with(b"\0asm")) {
         return Ok(object);
     }
     fs::create_dir_all(folder)?;
