@@ -425,12 +425,10 @@ pub struct RunnerArgs {
     pub walls: WallArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-    /// The wasm file
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Arguments for the guest
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub args: Vec<OsString>,
+    /// The wasm file, and arguments for the guest: nothing after the file is ours
+    // One list, so that libtest's `--list` is not taken for a grant.
+    #[arg(value_names = ["FILE"], required = true, trailing_var_arg = true)]
+    pub words: Vec<OsString>,
 }
 
 /// `cargo sandbox check`.

@@ -5,6 +5,7 @@ pub mod args;
 mod check;
 mod diff;
 mod docs;
+mod doctest;
 mod fix;
 mod merge;
 mod options;

@@ -1,6 +1,7 @@
 //! `cargo sandbox test`.
 
 use super::args::{LibtestArgs, TestArgs};
+use super::doctest;
 use super::fix::{self, Fixing};
 use super::options;
 use super::output::{Outputs, fatal};
@@ -125,6 +126,25 @@ fn run_tests(
     }
     let mut find_packages = || Packages::load(flags, &workspace.current_dir).unwrap_or_default();
     let tested = tests::run(&suites, &run, means, &mut find_packages, &mut |event| outputs.event(&event))?;
+    let mut tested = tested;
+    let selected: Vec<_> = packages.iter().copied().zip(&permissions).collect();
+    if doctest::wanted(args) && !tested.interrupted {
+        for (package, _) in &selected {
+            let documented = doctest::Documented { workspace, package, index: tested.targets.len() };
+            let all = doctest::run(args, flags, documented, &run.filter, &interrupt, outputs)?;
+            match all {
+                doctest::Done::Nothing => {}
+                doctest::Done::NotRun(why) => {
+                    report.notes.push(format!("the doc tests of {} were not run: {why}", package.name));
+                }
+                doctest::Done::Interrupted => {
+                    tested.interrupted = true;
+                    break;
+                }
+                doctest::Done::Ran(target) => tested.targets.push(*target),
+            }
+        }
+    }
     for target in &tested.targets {
         report.status = report.status.or(verdict::of_target(target, setup.audit));
     }

@@ -164,7 +164,12 @@ fn child(
 ) -> u8 {
     let teller = Teller::new(channel);
     let bindings = Bindings { tmp: test.tmp, current_dir: task.current_dir.clone() };
-    let policy = task.package.for_target(TargetKind::Test, &task.target, test.test.as_deref(), &bindings);
+    let mut policy = task.package.for_target(TargetKind::Test, &task.target, test.test.as_deref(), &bindings);
+    if test.test.is_none() {
+        // A limit of the manifest is meant for what a test prints, not for a long list of tests; the
+        // supervisor has one for that.
+        policy.limits.output = None;
+    }
     let (ended, backtrace) = match confine_child(zygote, &task.confinement, &policy, root) {
         Ok(root) => {
             #[cfg(feature = "test-walls")]

@@ -7,7 +7,7 @@ use crate::event::{GuestOutcome, KernelReport};
 use crate::worker::{OutputStream, TestEnd, TestPool, TestResult, TestRun, Tests, WorkerError};
 use std::time::Duration;
 
-/// How long an artifact may take to list its tests, unless its own limit is shorter.
+/// How long an artifact may take to list its tests. Limits of the manifest are those of a test.
 const TIME: Duration = Duration::from_secs(60);
 
 /// What came of it.
@@ -82,7 +82,7 @@ impl Tests for Lister<'_> {
         Some(TestRun {
             args: args.collect(),
             env,
-            time: Some(terms.time.unwrap_or(TIME).min(TIME)),
+            time: Some(TIME),
             keep_output: libtest::list::MAX_LISTING + 1,
             ..TestRun::default()
         })
