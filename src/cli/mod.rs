@@ -7,6 +7,7 @@ mod diff;
 mod docs;
 mod doctest;
 mod fix;
+mod late_file;
 mod merge;
 mod options;
 mod output;

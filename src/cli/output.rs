@@ -1,6 +1,7 @@
 //! Which reporters there are, and what is said when there is nothing to report.
 
 use super::args::{Color, MessageFormat, OutputArgs};
+use super::late_file::LateFile;
 use super::options::ci;
 use crate::diagnostic::Diagnostic;
 use crate::event::{KernelReport, Report, RunEvent};
@@ -9,8 +10,7 @@ use crate::report::locate::Prefix;
 use crate::report::progress::Progress;
 use crate::report::{All, Reporter, github, human, json, junit, messages, sarif};
 use crate::runner::Failure;
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -168,8 +168,8 @@ impl Outputs {
     }
 }
 
-fn create(path: &PathBuf) -> Result<BufWriter<File>, ExitStatus> {
-    File::create(path).map(BufWriter::new).map_err(|error| {
+fn create(path: &Path) -> Result<LateFile, ExitStatus> {
+    LateFile::create(path).map_err(|error| {
         fatal(&format!("cannot create `{}`: {error}", path.display()));
         ExitStatus::Usage
     })
