@@ -7,7 +7,7 @@ use cargo_sandbox::policy::matching::{
 };
 use cargo_sandbox::policy::{
     Bindings, Ceiling, CommandLineGrants, Component, Decider, Exception, ExceptionKind, Grant, GrantPattern,
-    Lookup, Manifests, PathBase, PathPattern, Places, Policy, Provenance, Resolved, Scope, Target,
+    Lookup, Manifests, PathBase, PathPattern, Places, Policy, Provenance, Recent, Resolved, Scope, Target,
     TargetKind, load, suggest,
 };
 use proptest::prelude::*;
@@ -113,6 +113,12 @@ fn numbered(mut policy: Policy) -> Policy {
     policy
 }
 
+/// What no resolver produces.
+fn malformed() -> impl Strategy<Value = Vec<u8>> {
+    let bad = ["", "a", "/a/", "//", "/a//b", "/a/.", "/a/..", "/./a", "/../a", "/a\0", "/a\0/b", "/a/b/"];
+    prop::sample::select(bad.to_vec()).prop_map(|text| text.as_bytes().to_vec())
+}
+
 fn path() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(prop::sample::select(&NAMES[..]), 1..5)
         .prop_map(|names| names.iter().flat_map(|name| [b"/", name.as_bytes()].concat()).collect())
@@ -199,6 +205,21 @@ proptest! {
         prop_assert_eq!(outcome(decision), expected(&policy, operation, &path));
         if let Decision::Allowed(Some(id)) = decision {
             prop_assert!(grant_covers(&policy.grants[id.0 as usize], operation, &path));
+        }
+    }
+
+    #[test]
+    fn what_was_decided_before_changes_no_decision(
+        policy in policy(ALL),
+        asked in prop::collection::vec((operation(), prop_oneof![9 => path(), 1 => malformed()]), 1..20),
+    ) {
+        let decider = Decider::new(&policy);
+        let mut recent = Recent::default();
+        for (operation, path) in asked {
+            prop_assert_eq!(
+                decider.decide_again(operation, &path, &mut recent),
+                decider.decide_path(operation, &path)
+            );
         }
     }
 

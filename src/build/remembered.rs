@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Clocks of file systems tick this coarsely: what changed later than this before cargo was asked
 /// may change again without another stamp.
 const TICK: Duration = Duration::from_millis(50);
+/// As many answers as are kept.
+const MOST: usize = 256;
 /// An answer that is longer is not kept.
 const LONGEST: usize = 4 << 20;
 
@@ -98,6 +100,22 @@ impl Remembered {
         let unfinished = self.file.with_extension(format!("{}", std::process::id()));
         if fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, &self.file)).is_err() {
             let _ = fs::remove_file(&unfinished);
+        } else if let Some(folder) = self.file.parent() {
+            forget_old(folder);
+        }
+    }
+}
+
+/// Keeps the folder small: beyond [`MOST`] answers, the older half goes.
+fn forget_old(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let age = |entry: fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
+    let mut entries: Vec<_> = entries.flatten().filter_map(age).collect();
+    if entries.len() > MOST {
+        entries.sort();
+        for (_, path) in &entries[..entries.len() - MOST / 2] {
+            // Another process may have been faster.
+            let _ = fs::remove_file(path);
         }
     }
 }

@@ -175,6 +175,9 @@ pub struct WallArgs {
     /// Do not use the cache of compiled guests (the default where CI is set)
     #[arg(long)]
     pub no_cache: bool,
+    /// Say on standard error when each step of the run was reached: for the benchmarks.
+    #[arg(long, hide = true)]
+    pub timings: bool,
     /// Which walls stand: for the tests of cargo-sandbox itself.
     #[cfg(feature = "test-walls")]
     #[arg(long, hide = true, value_delimiter = ',')]

@@ -2,16 +2,24 @@
 
 #[expect(missing_docs, reason = "flattened groups are documented at their types")]
 pub mod args;
+mod check;
+mod diff;
 mod docs;
 mod doctest;
+mod fix;
+mod merge;
 mod options;
 mod output;
 mod policies;
 mod run;
 mod runner;
 mod test;
+mod unused;
+mod vcs;
+mod why;
 
 use crate::exit_status::ExitStatus;
+use crate::worker::phases::{Phase, reached};
 use args::{Cli, Command};
 use clap::Parser;
 use std::ffi::OsString;
@@ -20,6 +28,7 @@ use std::process::ExitCode;
 
 /// The whole program, given its arguments including the name it was called by.
 pub fn main(args: Vec<OsString>) -> ExitCode {
+    reached(Phase::Main);
     let cli = match Cli::try_parse_from(without_cargo_words(args)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -28,13 +37,17 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Fine }.into();
         }
     };
+    reached(Phase::Arguments);
     let status = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Test(args) => test::test(args),
         Command::Runner(args) => runner::runner(args),
+        Command::Check(args) => check::check(&args),
+        Command::Why(args) => why::why(&args),
+        Command::Diff(args) => diff::diff(&args),
+        Command::Report(args) => merge::report(&args),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { directory } => docs::man(&directory),
-        _ => ExitStatus::Usage,
     };
     status.into()
 }

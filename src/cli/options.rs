@@ -73,6 +73,7 @@ pub(super) fn setup(walls: &WallArgs, audit: bool) -> Setup {
         // CI machines are new each time, or shared with strangers' builds.
         cache: !walls.no_cache && !ci(),
         audit,
+        timings: walls.timings,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::runner::places::Disk;
 use crate::runner::{Failure, cache_dir};
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -46,6 +47,45 @@ pub(super) fn load(
     let manifest = &package.manifest.path;
     let manifest = manifest.strip_prefix(&workspace.root).unwrap_or(manifest).to_string_lossy().into_owned();
     Ok(Permissions { policy, places: places.canonical(&Disk).0, manifest, warnings })
+}
+
+/// Whether a changed text of the package's manifest would be valid: the policy it makes, without the
+/// command line and any ceiling.
+///
+/// # Errors
+/// Every mistake in it.
+pub(super) fn validate(
+    workspace: &Workspace,
+    package: &Package,
+    text: &str,
+) -> Result<PackagePolicy, Vec<Diagnostic>> {
+    let path = package.manifest.path.clone();
+    let shared = (workspace.manifest.path != path).then(|| Arc::clone(&workspace.manifest));
+    let changed = Arc::new(SourceFile { path, text: text.to_owned() });
+    let extra = policy::CommandLineGrants::default();
+    let manifests = Manifests { package: changed, workspace: shared, extra };
+    let places = places(&package.root, &workspace.root, &workspace.target_dir);
+    policy::load(&manifests, &places, &Disk, None).map(|loaded| loaded.policy)
+}
+
+/// The permissions that a package's manifests gave at a revision.
+///
+/// # Errors
+/// There is no such revision, or the manifests were wrong then.
+pub(super) fn load_at(
+    revision: &str,
+    workspace: &Workspace,
+    package: &Package,
+) -> Result<PackagePolicy, Failure> {
+    let path = &package.manifest.path;
+    let shared = (workspace.manifest.path != *path).then_some(&workspace.manifest.path);
+    let manifests = Manifests {
+        package: at_revision(revision, path)?,
+        workspace: shared.map(|path| at_revision(revision, path)).transpose()?,
+        extra: policy::CommandLineGrants::default(),
+    };
+    let places = places(&package.root, &workspace.root, &workspace.target_dir);
+    Ok(policy::load(&manifests, &places, &Disk, None).map_err(Failure::manifest)?.policy)
 }
 
 /// The permissions of the command line alone, for a guest that belongs to no package.
@@ -92,22 +132,27 @@ fn ceiling(manifests: &Manifests, places: &Places, args: &PolicyArgs) -> Result<
             None => ceiling,
         });
     };
-    if let Some(path) = users_ceiling().filter(|path| path.exists()) {
+    // One that is there and cannot be read is an error, not the absence of one.
+    let absent = |path: &PathBuf| matches!(fs::symlink_metadata(path), Err(error) if matches!(error.kind(), NotFound | NotADirectory));
+    if let Some(path) = users_ceiling().filter(|path| !absent(path)) {
         add(Ceiling::from_file(&read(&path)?, places, &Disk).map_err(Failure::manifest)?);
     }
     for given in &args.ceiling {
         let path = Path::new(given);
         let ceiling = if path.is_file() {
-            let path = fs::canonicalize(path)?;
-            if path.starts_with(places.canonical(&Disk).0.workspace) {
-                let message = format!("the ceiling `{given}` lies inside the workspace that it is to bound");
+            let (name, target) = (absolute(path)?, fs::canonicalize(path)?);
+            let inside = repository(&places.canonical(&Disk).0.workspace);
+            // Neither the file nor a link to it: both would be the word of whom it is to bound.
+            if name.starts_with(&inside) || target.starts_with(&inside) {
+                let inside = inside.display();
+                let message = format!("the ceiling `{given}` lies inside `{inside}`, which it is to bound");
                 return Err(Failure::new(
                     ExitStatus::Usage,
                     Diagnostic::error("ceiling", message)
                         .help("name a file outside of it, or a revision such as `origin/main`"),
                 ));
             }
-            Ceiling::from_file(&read(&path)?, places, &Disk)
+            Ceiling::from_file(&read(&target)?, places, &Disk)
         } else {
             let package = at_revision(given, &manifests.package.path)?;
             let workspace = match &manifests.workspace {
@@ -120,6 +165,18 @@ fn ceiling(manifests: &Manifests, places: &Places, args: &PolicyArgs) -> Result<
         add(ceiling.map_err(Failure::manifest)?);
     }
     Ok(all)
+}
+
+/// The way to a file without symbolic links, but for the file itself.
+fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Ok(fs::canonicalize(folder.unwrap_or(Path::new(".")))?.join(path.file_name().unwrap_or_default()))
+}
+
+/// The repository that a workspace lies in, or the workspace itself where there is none.
+fn repository(workspace: &Path) -> PathBuf {
+    let root = workspace.ancestors().find(|folder| folder.join(".git").exists());
+    root.unwrap_or(workspace).to_owned()
 }
 
 /// `$XDG_CONFIG_HOME/cargo-sandbox/ceiling.toml`, or below `~/.config`.

@@ -1,9 +1,11 @@
 //! `cargo sandbox run`.
 
 use super::args::RunArgs;
+use super::fix::{self, Fixing};
 use super::options;
-use super::output::Outputs;
+use super::output::{self, Outputs};
 use super::policies::{self, Permissions};
+use super::{unused, vcs};
 use crate::build::command::{CargoCommand, Goal, TargetFlags};
 use crate::build::metadata::{Package, TargetKind as BuildKind, Workspace};
 use crate::build::owner::Packages;
@@ -14,8 +16,9 @@ use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{self, Program, Subject};
-use crate::runner::{Failure, Setup, prepare, strategy, verdict};
+use crate::runner::{Failure, Setup, audit_note, metadata_dir, prepare, strategy, verdict};
 use crate::worker::Launcher;
+use crate::worker::phases::{self, Phase, reached};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -25,8 +28,9 @@ use std::time::Instant;
 pub(super) fn run(args: RunArgs) -> ExitStatus {
     let begun = Instant::now();
     let flags = options::cargo_flags(&args.cargo, &args.output);
-    Outputs::during(
+    Outputs::during_judging(
         &args.output,
+        unused::is_said(unused::level(&args.policy, false)),
         || open_workspace(&flags),
         |outputs, workspace| run_program(&args, begun, &flags, &workspace, outputs),
     )
@@ -34,7 +38,8 @@ pub(super) fn run(args: RunArgs) -> ExitStatus {
 
 /// The workspace of the current directory, or of `--manifest-path`.
 pub(super) fn open_workspace(flags: &CargoFlags) -> Result<(Workspace, PathBuf), Failure> {
-    let workspace = Workspace::load(flags, &std::env::current_dir()?, None)?;
+    let workspace = Workspace::load(flags, &std::env::current_dir()?, metadata_dir().as_deref())?;
+    reached(Phase::Metadata);
     let root = workspace.root.clone();
     Ok((workspace, root))
 }
@@ -46,6 +51,7 @@ fn run_program(
     workspace: &Workspace,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
+    outputs.command = "sandbox-run";
     let interrupt = Interrupt::install()?;
     let current_dir = &workspace.current_dir;
     let chosen = match (&args.bin, &args.example) {
@@ -54,15 +60,22 @@ fn run_program(
         _ => Chosen::Default,
     };
     let (package, wanted) = select::program(workspace, flags, chosen)?;
+    vcs::check(&package.manifest.path, &args.policy)?;
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     outputs.messages(std::mem::take(&mut permissions.warnings));
+    reached(Phase::Policy);
 
     let mut targets = TargetFlags::default();
     match wanted.kind {
         BuildKind::Example => targets.example.push(wanted.name.clone()),
         _ => targets.bin.push(wanted.name.clone()),
     }
-    let only = CargoFlags { packages: vec![package.name.clone()], workspace: false, ..flags.clone() };
+    let only = CargoFlags {
+        packages: vec![format!("{}@{}", package.name, package.version)],
+        workspace: false,
+        exclude: Vec::new(),
+        ..flags.clone()
+    };
     let artifacts = build(Goal::Programs, workspace, &only, &targets, &interrupt, outputs)?;
     let artifact = artifacts
         .into_iter()
@@ -70,6 +83,7 @@ fn run_program(
             artifact.package_id == package.id && artifact.name == wanted.name && artifact.kind == wanted.kind
         })
         .ok_or_else(|| Failure::fault(format!("cargo built no `{}`", wanted.name)))?;
+    reached(Phase::Build);
 
     let mut words = vec![wanted.name.clone().into_bytes()];
     words.extend(args.args.iter().cloned().map(OsString::into_vec));
@@ -87,7 +101,10 @@ fn run_program(
     let setup = options::setup(&args.walls, args.policy.audit || !args.policy.fix.is_empty());
     let mut find_packages = || Packages::load(flags, current_dir).unwrap_or_default();
     let (target, kernel) = execute(&program, &setup, true, &interrupt, &mut find_packages, outputs)?;
-    let report = report("sandbox-run", target, kernel, setup.audit, begun);
+    let mut report = report("sandbox-run", target, kernel, setup.audit, begun);
+    unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
+    let fixing = Fixing { permissions: &permissions, package };
+    fix::fix(&mut report, workspace, &[fixing], &args.policy, outputs);
     Ok(outputs.finish(&report))
 }
 
@@ -174,14 +191,17 @@ pub(super) fn execute(
     let guest = prepare(&launcher, &program.artifact, setup, ours, strategy, &mut |warning| {
         outputs.event(&RunEvent::Message(warning));
     })?;
+    reached(Phase::Code);
     let shown = program.artifact.strip_prefix(&program.subject.places.workspace).unwrap_or(&program.artifact);
     outputs.event(&RunEvent::Status { verb: "Running", text: format!("`{}`", shown.display()) });
     let result = run::run(program, guest, &launcher, setup, interrupt, find_packages)?;
     outputs.event(&RunEvent::TargetFinished(result.0.clone()));
+    if setup.timings {
+        output::plain(&phases::line());
+    }
     Ok(result)
 }
 
-/// The report of a command that ran one guest.
 pub(super) fn report(
     command: &str,
     target: TargetReport,
@@ -189,13 +209,8 @@ pub(super) fn report(
     audit: bool,
     begun: Instant,
 ) -> Report {
-    Report {
-        command: command.to_owned(),
-        status: verdict::of_target(&target, audit),
-        kernel,
-        audit,
-        targets: vec![target],
-        duration: begun.elapsed(),
-        notes: Vec::new(),
-    }
+    let status = verdict::of_target(&target, audit);
+    let targets = vec![target];
+    let notes = if audit { vec![audit_note(&targets)] } else { Vec::new() };
+    Report { command: command.to_owned(), status, kernel, audit, targets, duration: begun.elapsed(), notes }
 }

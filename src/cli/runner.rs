@@ -3,17 +3,18 @@
 use super::args::RunnerArgs;
 use super::options;
 use super::output::Outputs;
-use super::policies;
 use super::run::{execute, report, subject};
+use super::{policies, unused};
 use crate::build::CargoFlags;
 use crate::build::metadata::{Package, TargetKind as BuildKind, Workspace};
 use crate::build::owner::Packages;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
-use crate::runner::Failure;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{Program, Subject};
+use crate::runner::{Failure, metadata_dir};
+use crate::worker::phases::{Phase, reached};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,9 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
     let begun = Instant::now();
     // It is called once for each test, by a program that has a summary of its own.
     args.output.quiet |= args.output.verbose == 0;
-    Outputs::during(
+    Outputs::during_judging(
         &args.output,
+        unused::is_said(unused::level(&args.policy, false)),
         || find_file(&args),
         |outputs, found| run_file(&args, begun, &found, outputs),
     )
@@ -50,7 +52,9 @@ fn find_file(args: &RunnerArgs) -> Result<(Found, PathBuf), Failure> {
     })?;
     let manifest = if args.no_manifest || args.root.is_some() { None } else { package_of(&file) };
     let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
-    let workspace = manifest.as_ref().map(|_| Workspace::load(&flags, &current_dir, None)).transpose()?;
+    let load = |_| Workspace::load(&flags, &current_dir, metadata_dir().as_deref());
+    let workspace = manifest.as_ref().map(load).transpose()?;
+    reached(Phase::Metadata);
     let base = workspace.as_ref().map_or(current_dir, |workspace| workspace.root.clone());
     Ok((Found { file, manifest, workspace }, base))
 }
@@ -61,6 +65,15 @@ fn run_file(
     found: &Found,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
+    outputs.command = "runner";
+    if !args.policy.fix.is_empty() {
+        let message = "`runner` cannot fix a manifest, as the artifact may be older than that";
+        return Err(Failure::new(
+            ExitStatus::Usage,
+            Diagnostic::error("fix", message)
+                .help("use `cargo sandbox-run --fix` or `cargo sandbox-test --fix`"),
+        ));
+    }
     let interrupt = Interrupt::install()?;
     let Found { file, manifest, workspace } = found;
     let current_dir = std::env::current_dir()?;
@@ -98,6 +111,7 @@ fn run_file(
         },
     };
     outputs.messages(permissions.warnings.clone());
+    reached(Phase::Policy);
     let program = Program {
         subject,
         artifact: file.clone(),
@@ -119,7 +133,8 @@ fn run_file(
     let folder = manifest.as_deref().and_then(Path::parent).unwrap_or(&current_dir).to_owned();
     let mut find_packages = || Packages::load(&flags, &folder).unwrap_or_default();
     let (target, kernel) = execute(&program, &setup, false, &interrupt, &mut find_packages, outputs)?;
-    let report = report("runner", target, kernel, setup.audit, begun);
+    let mut report = report("runner", target, kernel, setup.audit, begun);
+    unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
     let status = outputs.finish(&report);
     if let Some(folder) = doctests
         && status == ExitStatus::Violation

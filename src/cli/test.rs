@@ -2,20 +2,23 @@
 
 use super::args::{LibtestArgs, TestArgs};
 use super::doctest;
+use super::fix::{self, Fixing};
 use super::options;
 use super::output::{Outputs, fatal};
 use super::policies::{self, Permissions};
 use super::run::{build, open_workspace, subject};
+use super::{unused, vcs};
 use crate::build::command::{Artifact, Goal, TargetFlags};
 use crate::build::metadata::{Package, TargetKind, Workspace};
 use crate::build::owner::Packages;
 use crate::build::{CargoFlags, WASIP1, config, sandbox_dir, select};
 use crate::event::{KernelReport, Report, RunEvent};
 use crate::exit_status::ExitStatus;
+use crate::policy::PackagePolicy;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::libtest::{self, Layout};
 use crate::runner::test::{self as tests, Filter, Ignored, Means, Options, Shard, Suite};
-use crate::runner::{Failure, verdict};
+use crate::runner::{Failure, audit_note, verdict};
 use crate::worker::Launcher;
 use clap::Parser;
 use std::io::{self, Write};
@@ -46,8 +49,10 @@ pub(super) fn test(args: TestArgs) -> ExitStatus {
         return ExitStatus::Usage;
     }
     let flags = options::cargo_flags(&args.cargo, &args.output);
-    Outputs::during(
+    let level = unused::level(&args.policy, is_full(&args, &libtest));
+    Outputs::during_judging(
         &args.output,
+        unused::is_said(level),
         || open_workspace(&flags),
         |outputs, workspace| run_tests(&args, &libtest, begun, &flags, &workspace, outputs),
     )
@@ -61,8 +66,12 @@ fn run_tests(
     workspace: &Workspace,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
+    outputs.command = "sandbox-test";
     let interrupt = Interrupt::install()?;
     let packages = select::packages(workspace, flags)?;
+    for package in &packages {
+        vcs::check(&package.manifest.path, &args.policy)?;
+    }
     let permissions = permissions(workspace, &packages, args, outputs)?;
 
     let (artifacts, layout) = if args.doc {
@@ -143,8 +152,28 @@ fn run_tests(
         report.status = report.status.or(ExitStatus::Interrupted);
     }
     (report.targets, report.kernel) = (tested.targets, tested.kernel);
+    if setup.audit {
+        report.notes.push(audit_note(&report.targets));
+    }
+    let policies: Vec<&PackagePolicy> = permissions.iter().map(|permissions| &permissions.policy).collect();
+    unused::apply(&mut report, &policies, unused::level(&args.policy, is_full(args, libtest)));
+    let fixing: Vec<Fixing<'_>> = packages
+        .iter()
+        .zip(&permissions)
+        .map(|(package, permissions)| Fixing { permissions, package })
+        .collect();
+    fix::fix(&mut report, workspace, &fixing, &args.policy, outputs);
     report.duration = begun.elapsed();
     Ok(outputs.finish(&report))
+}
+
+/// Whether every test of every target runs that a plain `cargo test` would run.
+fn is_full(args: &TestArgs, libtest: &LibtestArgs) -> bool {
+    let one_target = args.lib || args.bins || args.examples || args.tests || args.doc;
+    let named = args.bin.is_empty() && args.example.is_empty() && args.test.is_empty();
+    let unfiltered = args.filters.is_empty() && libtest.filters.is_empty() && libtest.skip.is_empty();
+    let whole = args.partition.is_none() && !args.fail_fast && !libtest.ignored;
+    !one_target && named && unfiltered && whole
 }
 
 /// The permissions of all packages; every mistake of every manifest at once.

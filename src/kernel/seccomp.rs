@@ -22,7 +22,7 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule,
 };
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 /// Whether the lists know this architecture.
 pub const SUPPORTED: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
@@ -57,21 +57,36 @@ impl Profile {
 /// # Errors
 /// [`Error::Refused`] if the kernel has no seccomp or we have no lists for this architecture.
 pub fn install(profile: Profile) -> Result<(), Error> {
-    let programs = match profile {
-        Profile::TestChild if BEHIND_ZYGOTE.load(Ordering::Relaxed) => vec![child_of_zygote()?],
+    let programs = match (profile, CHILD.get()) {
+        (Profile::TestChild, Some(prepared)) => vec![for_this_process(prepared)?],
         _ => programs(profile)?,
     };
     for program in programs {
         seccompiler::apply_filter(&program).map_err(|error| Error::Refused(error.to_string()))?;
     }
     if profile == Profile::Zygote {
-        BEHIND_ZYGOTE.store(true, Ordering::Relaxed);
+        // Made once, before there is any child.
+        let _ = CHILD.set(child_of_zygote()?);
     }
     Ok(())
 }
 
-/// Whether [`Profile::Zygote`] is in force in this process, or was in the one it was forked from.
-static BEHIND_ZYGOTE: AtomicBool = AtomicBool::new(false);
+/// What a [`Profile::TestChild`] installs if [`Profile::Zygote`] is in force in this process, or was in
+/// the one it was forked from; with [`ANY_PROCESS`] where its own id belongs.
+static CHILD: OnceLock<BpfProgram> = OnceLock::new();
+
+/// No process has this id: Linux gives out 22 bits.
+const ANY_PROCESS: u32 = 0x7a11_0b0e;
+
+fn for_this_process(prepared: &BpfProgram) -> Result<BpfProgram, Error> {
+    let mut program = prepared.clone();
+    let mut places: Vec<_> = program.iter_mut().filter(|instruction| instruction.k == ANY_PROCESS).collect();
+    match places.as_mut_slice() {
+        [place] => place.k = std::process::id(),
+        _ => return Err(Error::Refused("a prepared seccomp filter is wrong".to_owned())),
+    }
+    Ok(program)
+}
 
 /// What makes a [`Profile::TestChild`] of a zygote: with the zygote's allow-list in force, it is enough
 /// to kill what only the zygote may call. A tenth of the size, for a process that lives for one test.
@@ -82,8 +97,7 @@ fn child_of_zygote() -> Result<BpfProgram, Error> {
         .filter(|call| !child.contains_key(call))
         .map(|call| (call, vec![]))
         .collect();
-    let own = u64::from(std::process::id());
-    for (call, only) in [(libc::SYS_tgkill, own), (libc::SYS_prctl, PR_GET_AUXV)] {
+    for (call, only) in [(libc::SYS_tgkill, u64::from(ANY_PROCESS)), (libc::SYS_prctl, PR_GET_AUXV)] {
         let other = SeccompCondition::new(0, Dword, Ne, only).map_err(|error| fault(&error))?;
         killed.insert(call, vec![rule([other])?]);
     }
@@ -208,6 +222,7 @@ const WORKER: &[c_long] = &[
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_getcwd,
+    libc::SYS_fchdir,
     // Wasmtime keeps the initial image of a memory in one, to map it copy-on-write.
     libc::SYS_memfd_create,
     libc::SYS_recvfrom,

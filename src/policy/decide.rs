@@ -7,7 +7,7 @@
 
 use super::matching::glob_matches;
 use super::model::{EnvPattern, ExceptionKind, GrantPattern, PathBase, PathPattern, Policy};
-use super::trie::{Active, Entry, Found, Kind, Trie};
+use super::trie::{self, Active, Entry, Found, Kind, Trie};
 use crate::access::{Decision, GrantId, Operation, OperationSet, Resource};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +47,10 @@ pub struct Decider {
     links: BTreeSet<Vec<u8>>,
     current_dir: Vec<u8>,
 }
+
+/// What [`Decider::decide_again`] remembers: to be used with one decider only.
+#[derive(Debug, Default)]
+pub struct Recent(trie::Recent);
 
 #[derive(Debug, Default)]
 struct EnvGrants {
@@ -144,6 +148,18 @@ impl Decider {
         }
         match self.trie.find(path) {
             Some(found) => self.judge(operation, path, &found),
+            None => Decision::Denied(None),
+        }
+    }
+
+    /// The same, with what the last such decision of this decider has left in `recent`: for whoever
+    /// decides again and again about neighbours.
+    pub fn decide_again(&self, operation: Operation, path: &[u8], recent: &mut Recent) -> Decision {
+        if operation == Operation::EnvRead {
+            return Decision::Denied(None);
+        }
+        match self.trie.find_again(path, &mut recent.0) {
+            Some(found) => self.judge(operation, path, found),
             None => Decision::Denied(None),
         }
     }

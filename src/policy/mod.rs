@@ -5,7 +5,9 @@
 
 mod ceiling;
 mod command_line;
+pub mod compare;
 pub mod decide;
+pub mod lint;
 pub mod matching;
 pub mod model;
 pub mod pattern;
@@ -21,7 +23,7 @@ mod words;
 
 pub use ceiling::Ceiling;
 pub use command_line::{CommandLineGrants, Flag};
-pub use decide::Decider;
+pub use decide::{Decider, Recent};
 pub use model::{
     Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
     PathBase, PathPattern, Policy, Provenance, Scope,

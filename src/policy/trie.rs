@@ -7,8 +7,10 @@
 
 mod found;
 mod globs;
+mod recent;
 
 pub(super) use self::found::Found;
+pub(super) use self::recent::Recent;
 
 use self::globs::Globs;
 use super::model::Component;
@@ -85,7 +87,7 @@ struct Node {
 }
 
 /// A set of nodes on the stack.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct NodeSet {
     inline: [u32; INLINE],
     len: usize,
@@ -127,7 +129,7 @@ impl NodeSet {
 }
 
 /// The nodes reached at the end of a walk.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Active {
     current: NodeSet,
     next: NodeSet,
@@ -151,6 +153,11 @@ impl Default for Trie {
     fn default() -> Self {
         Self { nodes: vec![Node::default()] }
     }
+}
+
+/// An order in which most names are told apart without looking at their letters.
+fn by_length(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
 
 /// The components of a path, if it is one that a resolver could have produced.
@@ -220,7 +227,7 @@ impl Trie {
         let rank = node.rank;
         let (child, rank, is_any) = match component {
             Component::Literal(name) => {
-                match node.literals.binary_search_by(|(literal, _)| literal.as_ref().cmp(name)) {
+                match node.literals.binary_search_by(|(literal, _)| by_length(literal, name)) {
                     Ok(at) => return node.literals[at].1,
                     Err(at) => node.literals.insert(at, (name.clone().into_boxed_slice(), new)),
                 }
@@ -316,28 +323,46 @@ impl Trie {
     ) -> Option<()> {
         let components = components(path)?;
         let mut depth = 1;
-        self.enter(0, active, depth, &mut visit);
-        std::mem::swap(&mut active.current, &mut active.next);
+        self.begin(active, &mut visit);
         for name in components {
             depth += 1;
-            active.next.clear();
-            // `**` nodes that this component reaches for the first time are for the next one.
-            let sticky = active.sticky.count();
-            let mut at = 0;
-            while let Some(node) = active.current.get(at) {
-                at += 1;
-                self.step(node, name, active, depth, &mut visit);
-            }
-            for at in 0..sticky {
-                let node = active.sticky.get(at)?;
-                self.step(node, name, active, depth, &mut visit);
-            }
-            std::mem::swap(&mut active.current, &mut active.next);
+            self.advance(name, active, depth, &mut visit);
         }
+        self.end(active, depth, &mut visit);
+        Some(())
+    }
+
+    fn begin<'a>(&'a self, active: &mut Active, visit: &mut impl FnMut(&'a Node, u32, bool)) {
+        self.enter(0, active, 1, visit);
+        std::mem::swap(&mut active.current, &mut active.next);
+    }
+
+    fn advance<'a>(
+        &'a self,
+        name: &[u8],
+        active: &mut Active,
+        depth: u32,
+        visit: &mut impl FnMut(&'a Node, u32, bool),
+    ) {
+        active.next.clear();
+        // `**` nodes that this component reaches for the first time are for the next one.
+        let sticky = active.sticky.count();
+        let mut at = 0;
+        while let Some(node) = active.current.get(at) {
+            at += 1;
+            self.step(node, name, active, depth, visit);
+        }
+        for at in 0..sticky {
+            let Some(node) = active.sticky.get(at) else { break };
+            self.step(node, name, active, depth, visit);
+        }
+        std::mem::swap(&mut active.current, &mut active.next);
+    }
+
+    fn end<'a>(&'a self, active: &Active, depth: u32, visit: &mut impl FnMut(&'a Node, u32, bool)) {
         for node in active.nodes() {
             visit(&self.nodes[node as usize], depth, true);
         }
-        Some(())
     }
 
     fn step<'a>(
@@ -349,7 +374,7 @@ impl Trie {
         visit: &mut impl FnMut(&'a Node, u32, bool),
     ) {
         let node = &self.nodes[node as usize];
-        if let Ok(at) = node.literals.binary_search_by(|(literal, _)| literal.as_ref().cmp(name)) {
+        if let Ok(at) = node.literals.binary_search_by(|(literal, _)| by_length(literal, name)) {
             self.enter(node.literals[at].1, active, depth, visit);
         }
         node.globs.matching(name, |child| self.enter(child, active, depth, visit));

@@ -13,8 +13,11 @@ pub mod test;
 pub mod tmp;
 pub mod verdict;
 
+pub use envelope::{audit_note, let_through, looks_secret};
 pub use failure::Failure;
-pub use prepare::{Guest, cache_dir, environment, prepare, prepare_any, strategy, test_strategies};
+pub use prepare::{
+    Guest, cache_dir, environment, metadata_dir, prepare, prepare_any, strategy, test_strategies,
+};
 
 use crate::worker::{LandlockLevel, Walls};
 
@@ -31,6 +34,8 @@ pub struct Setup {
     pub cache: bool,
     /// Report instead of enforcing, within the envelope.
     pub audit: bool,
+    /// Say when each step was reached.
+    pub timings: bool,
 }
 
 /// `--compiler`.

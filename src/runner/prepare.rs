@@ -10,8 +10,9 @@ use crate::policy::{Decider, Policy};
 use crate::worker::{Artifact, Launcher, Layout};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes that the code cache may hold.
@@ -37,6 +38,21 @@ pub fn cache_dir() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     base.or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
         .map(|base| base.join("cargo-sandbox"))
+}
+
+/// Where cargo's answers are kept from one command to the next, if a folder of ours can be had for
+/// it that nobody else may write to. Without one, and on CI machines, cargo is asked each time.
+pub fn metadata_dir() -> Option<PathBuf> {
+    if std::env::var_os("CI").is_some() {
+        return None;
+    }
+    let folder = cache_dir()?.join("metadata");
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
+    let found = std::fs::symlink_metadata(&folder).ok()?;
+    let ours = found.is_dir()
+        && found.uid() == rustix::process::geteuid().as_raw()
+        && found.permissions().mode() & 0o077 == 0;
+    ours.then_some(folder)
 }
 
 /// Compiles an artifact, or finds it compiled. `ours` says that our own build made it: then it must

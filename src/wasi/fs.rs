@@ -93,8 +93,7 @@ impl Host {
         let target = target(&self.table, fd, relative, lookup)?;
         self.gate.locate(target, |gate, place| {
             gate.check(Operation::Stat, place.path)?;
-            let fd = gate.open_path(place.path, place.follow, place.directory)?;
-            Ok(rustix::fs::fstat(fd)?)
+            Ok(gate.stat(place)?)
         })
     }
 

@@ -9,12 +9,14 @@
 
 pub(crate) use super::fault::{Denial, Fault};
 use super::resolve::{self, Shape};
+use super::standing::Standing;
 use super::types::Errno;
 use super::{Mode, Sink};
 use crate::access::{Decision, ExceptionId, GrantId, Operation, Resource, Wall};
-use crate::policy::{Component, Decider, ExceptionKind, GrantPattern, PathPattern, Policy};
-use rustix::fs::{Access as Permission, AtFlags, CWD, Mode as Bits, OFlags, ResolveFlags};
+use crate::policy::{Component, Decider, ExceptionKind, GrantPattern, PathPattern, Policy, Recent};
+use rustix::fs::{Access as Permission, AtFlags, CWD, Mode as Bits, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno as Native;
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -60,8 +62,10 @@ pub(crate) struct Gate {
     pub(crate) mode: Mode,
     pub(crate) sink: Box<dyn Sink>,
     root: Arc<OwnedFd>,
+    standing: Option<Standing>,
     policy: Policy,
     decider: Decider,
+    recent: RefCell<Recent>,
     audit: Option<Decider>,
     hides: bool,
     uses: Vec<u64>,
@@ -78,14 +82,18 @@ impl Gate {
         mode: Mode,
         audit: Option<Decider>,
         root: OwnedFd,
+        alone: bool,
         sink: Box<dyn Sink>,
     ) -> Self {
+        let standing = (alone && mode != Mode::Off).then(|| Standing::new(root.as_fd())).flatten();
         let highest = policy.grants.iter().map(|grant| grant.id.0 as usize + 1).max().unwrap_or(0);
         Self {
             mode,
             sink,
             root: Arc::new(root),
+            standing,
             decider: Decider::new(&policy),
+            recent: RefCell::default(),
             audit,
             hides: policy.exceptions.iter().any(|exception| exception.kind == ExceptionKind::Hide),
             uses: vec![0; highest],
@@ -111,7 +119,7 @@ impl Gate {
         if self.mode == Mode::Off {
             return Ok(Verdict::Allowed(None));
         }
-        let mut decision = self.decider.decide_path(operation, path);
+        let mut decision = self.decider.decide_again(operation, path, &mut self.recent.borrow_mut());
         if decision == Decision::DependsOnOrigin {
             decision = match &self.origin {
                 None => return Err(Fault::NeedsOrigin),
@@ -335,6 +343,18 @@ impl Gate {
         flags.set(OFlags::NOFOLLOW, !follow);
         flags.set(OFlags::DIRECTORY, directory);
         self.open(path, flags, Bits::empty())
+    }
+
+    /// Metadata of what is at the path.
+    pub(crate) fn stat(&mut self, place: Place<'_>) -> Result<Stat, Native> {
+        if let Some(mut standing) = self.standing.take() {
+            let seen = standing.stat(self, place);
+            self.standing = Some(standing);
+            if let Some(seen) = seen {
+                return seen;
+            }
+        }
+        rustix::fs::fstat(self.open_path(place.path, place.follow, place.directory)?)
     }
 
     /// The directory that holds the last component, and that component: what `*at` calls that

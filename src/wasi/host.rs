@@ -35,7 +35,7 @@ impl Host {
     /// # Errors
     /// None at present.
     pub fn new(config: HostConfig) -> io::Result<Self> {
-        let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, sink } = config;
+        let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, alone, sink } = config;
         let limits = policy.limits.clone();
         let mut table = Table::new(limits.open_files);
         table.push(Entry::Input);
@@ -70,7 +70,7 @@ impl Host {
             })
             .collect();
         Ok(Self {
-            gate: Gate::new(policy, mode, audit, root, sink),
+            gate: Gate::new(policy, mode, audit, root, alone, sink),
             table,
             output: Output::new(stdio, limits.output),
             args,

@@ -17,6 +17,7 @@ mod memory;
 mod p1;
 mod poll;
 mod resolve;
+mod standing;
 mod stdio;
 mod table;
 mod types;
@@ -91,6 +92,9 @@ pub struct HostConfig {
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// Where its output goes.
     pub stdio: Stdio,
+    /// The process has one thread and nothing but this guest: its current directory is the host's to
+    /// change, which makes looking at metadata faster.
+    pub alone: bool,
     /// Who is told about it.
     pub sink: Box<dyn Sink>,
 }

@@ -50,6 +50,14 @@ pub(crate) fn clean(base: &[u8], relative: &[u8], out: &mut Vec<u8>) -> Result<S
     if base != b"/" {
         out.extend_from_slice(base);
     }
+    if is_plain(relative) {
+        out.push(b'/');
+        out.extend_from_slice(relative);
+        if out.len() >= MAX_PATH {
+            return Err(Errno::NAMETOOLONG.into());
+        }
+        return Ok(Shape { directory: false, dot: false, dots: false });
+    }
     let mut shape = Shape { directory: relative.ends_with(b"/"), dot: false, dots: false };
     for component in relative.split(|byte| *byte == b'/') {
         match component {
@@ -71,6 +79,18 @@ pub(crate) fn clean(base: &[u8], relative: &[u8], out: &mut Vec<u8>) -> Result<S
         return Err(Errno::NAMETOOLONG.into());
     }
     Ok(shape)
+}
+
+/// Whether it has nothing to drop: no empty component, and none that begins with a dot. Most have not.
+fn is_plain(relative: &[u8]) -> bool {
+    let mut after_slash = true;
+    for &byte in relative {
+        if after_slash && (byte == b'/' || byte == b'.') {
+            return false;
+        }
+        after_slash = byte == b'/';
+    }
+    !after_slash
 }
 
 /// Resolves `.` and `..` by the text alone, for what does not exist or must not be looked at.

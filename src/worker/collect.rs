@@ -191,6 +191,7 @@ impl Collected {
                 }
                 self.limits.push(name);
             }
+            FromWorker::Phases(times) => super::phases::learn(&times),
             FromWorker::Ended(ended, backtrace) => self.ended = Some((ended, backtrace)),
             _ => return Err(WireError::Malformed("a message out of place")),
         }

@@ -1,5 +1,6 @@
 //! The worker's side: from finished code to a guest that has ended. Only ever in a confined process.
 
+use super::phases::{Phase, reached};
 use super::protocol::{Confinement, Ended, Layout, Patch, Stage, bounded};
 use super::tell::Teller;
 use crate::access::{GrantId, RawFrame};
@@ -66,6 +67,7 @@ pub(super) fn run(
         args: guest.args,
         env: guest.env,
         stdio: guest.stdio,
+        alone: true,
         sink: Box::new(teller.clone()),
     });
     let host = match host {
@@ -91,6 +93,7 @@ pub(super) fn run(
             return (Ended::PatchMismatch, Vec::new());
         }
     }
+    reached(Phase::Instantiate);
     let outcome = match start.call(&mut store, ()) {
         Ok(()) => (Ended::Exited(0), Vec::new()),
         Err(error) => ended(&error, store.data()),

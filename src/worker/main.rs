@@ -2,6 +2,7 @@
 
 use super::confine::{self, Unconfined};
 use super::guest::{self, Guest, Loaded};
+use super::phases::{Phase, reached};
 use super::protocol::{FromWorker, RunTask, Stage, Start, Task, ToWorker, VERSION, bounded};
 use super::tell::Teller;
 use super::wire::{self, WireError};
@@ -34,6 +35,7 @@ pub(super) const BROKEN: u8 = 70;
 ///
 /// To be called before anything else in `main`, while there is one thread.
 pub fn main() -> u8 {
+    reached(Phase::WorkerMain);
     match begin() {
         Ok((control, start, fds)) => serve(control, &start, fds),
         // Not started by a supervisor: there is nobody to answer to.
@@ -133,6 +135,7 @@ fn set_up(start: &Start, fds: Vec<OwnedFd>) -> Result<(Task, Vec<OwnedFd>), Unco
     let mut bytes = vec![0; start.task as usize];
     File::from(task).read_exact_at(&mut bytes, 0).map_err(|e| Unconfined::failed("task", e))?;
     let task = postcard::from_bytes(&bytes).map_err(|e| Unconfined::failed("task", e))?;
+    reached(Phase::Task);
     Ok((task, fds.collect()))
 }
 
@@ -157,6 +160,10 @@ fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
         preopens,
     };
     let (ended, backtrace) = guest::run(&loaded, &task.confinement, guest, &teller);
+    reached(Phase::Run);
+    if task.confinement.timings {
+        let _ = teller.phases();
+    }
     if teller.end(ended, backtrace).is_ok() { 0 } else { BROKEN }
 }
 
@@ -164,6 +171,7 @@ fn prepare(control: &OwnedFd, task: &RunTask, code: OwnedFd) -> Result<Option<Lo
     let confinement = &task.confinement;
     let enforced = confine::enclose(confinement, &task.policy)?;
     confine::filter(confinement, Profile::Load)?;
+    reached(Phase::Confine);
     let say = |message: &FromWorker| {
         wire::send(control.as_fd(), message, &[], SendFlags::empty())
             .map_err(|error| Unconfined::failed("control socket", error))
@@ -172,6 +180,7 @@ fn prepare(control: &OwnedFd, task: &RunTask, code: OwnedFd) -> Result<Option<Lo
         Ok(loaded) => {
             // From here on no memory becomes executable. Nothing of the guest has run.
             confine::filter(confinement, Profile::Run)?;
+            reached(Phase::Load);
             say(&FromWorker::Ready(enforced, confinement.walls.effective().seccomp))?;
             Ok(Some(loaded))
         }

@@ -15,6 +15,7 @@ mod guest;
 mod main;
 #[cfg(feature = "test-walls")]
 mod misbehave;
+pub mod phases;
 pub mod pool;
 pub mod protocol;
 pub mod run;

@@ -96,6 +96,8 @@ pub(super) struct Confinement {
     pub(super) strategy: Strategy,
     pub(super) walls: Walls,
     pub(super) layout: Layout,
+    /// The worker says when it reached what.
+    pub(super) timings: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -242,6 +244,8 @@ pub(super) enum FromWorker {
     Origin(Vec<RawFrame>),
     /// A limit of the manifest was reached, by the name of its key.
     Limited(String),
+    /// When each step was reached, if that was asked for; see [`super::phases`].
+    Phases(Vec<u64>),
     /// The guest has ended. With the backtrace of a trap.
     Ended(Ended, Vec<RawFrame>),
     /// From a zygote: the child of this test has ended, with this code or by this signal.
@@ -282,6 +286,7 @@ impl FromWorker {
                 frames.len() <= MAX_INLINED
                     && frames.iter().all(|f| text(&f.krate) && text(&f.function) && text(&f.file))
             }
+            Self::Phases(times) => times.len() <= 32,
             Self::Overflow(_) | Self::Used(..) | Self::Reaped(..) => true,
         }
     }

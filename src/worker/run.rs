@@ -38,6 +38,8 @@ pub struct Confined {
     pub walls: Walls,
     /// How directories are offered.
     pub layout: Layout,
+    /// The worker notes when it reached what; see [`super::phases`].
+    pub timings: bool,
 }
 
 impl Confined {
@@ -50,6 +52,7 @@ impl Confined {
             strategy,
             walls: Walls::ALL,
             layout: Layout::Root,
+            timings: false,
         }
     }
 
@@ -61,6 +64,7 @@ impl Confined {
             strategy: self.strategy,
             walls: self.walls,
             layout: self.layout,
+            timings: self.timings,
         }
     }
 }
@@ -250,6 +254,7 @@ impl Launcher {
         }
         // A worker that has closed its socket is not waited for: nothing can come from it.
         let status = run.process.wait(PATIENCE)?;
+        super::phases::reached(super::phases::Phase::End);
         if cut.is_some() {
             // What was sent before the end still counts.
             while run.listen(listener, level)? == Progress::Some {}

@@ -46,6 +46,11 @@ impl Teller {
         self.state().send(&FromWorker::Limited(name.to_owned()))
     }
 
+    /// Says when each step was reached.
+    pub(super) fn phases(&self) -> Result<(), WireError> {
+        self.state().send(&FromWorker::Phases(super::phases::noted()))
+    }
+
     /// Says how the guest ended, after the counts that were not sent yet.
     pub(super) fn end(&self, ended: Ended, backtrace: Vec<RawFrame>) -> Result<(), WireError> {
         let state = self.state();

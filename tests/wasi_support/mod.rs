@@ -219,6 +219,7 @@ impl Run {
         };
         let args = [name].iter().chain(args).map(|arg| arg.as_bytes().to_vec()).collect();
         let host = Host::new(HostConfig {
+            alone: false,
             policy: self.policy,
             mode: self.mode,
             audit: self.audit.as_ref().map(Decider::new),

@@ -4,7 +4,7 @@ use super::{Best, Grants, Node, OPERATIONS, index};
 use crate::access::{Decision, ExceptionId, GrantId, Operation, OperationSet};
 
 /// What covers a path, gathered in one walk.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::policy) struct Found {
     deny: Best,
     hide: Best,

@@ -120,7 +120,18 @@ pub fn run<'p>(
         let mut packages = None;
         let mut stopped: Option<&str> = None;
         for plan in plans {
-            let plan::Plan { suite, guest, mut pool, mut terms, union, listed, planned, panics, .. } = plan;
+            let plan::Plan {
+                suite,
+                guest,
+                mut pool,
+                mut terms,
+                union,
+                envelope,
+                listed,
+                planned,
+                panics,
+                ..
+            } = plan;
             if tested.kernel == KernelReport::default() {
                 tested.kernel = listed.kernel.clone().unwrap_or_default();
             }
@@ -175,7 +186,7 @@ pub fn run<'p>(
                 suite,
                 planned: &planned,
                 union: &union,
-                audit: means.setup.audit,
+                envelope: envelope.as_ref(),
                 symboliser: &mut symboliser,
                 packages: &mut packages,
                 find_packages: &mut *find_packages,

@@ -13,7 +13,7 @@ use super::schedule::{Planned, Tell};
 use super::terms::AllTerms;
 use super::{Means, Options, Suite};
 use crate::event::{RunEvent, TestId};
-use crate::policy::{Bindings, Policy};
+use crate::policy::{Bindings, Decider, Policy};
 use crate::worker::{PoolJob, TestPool, real_root};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -32,6 +32,8 @@ pub(super) struct Plan<'p> {
     pub(super) pool: TestPool<'p>,
     pub(super) terms: AllTerms,
     pub(super) union: Policy,
+    /// What an audit lets through.
+    pub(super) envelope: Option<Decider>,
     pub(super) listed: Listed,
     pub(super) planned: Vec<Planned>,
     pub(super) filtered: usize,
@@ -169,13 +171,16 @@ fn plan<'p>(
     counted: &mut Counted,
 ) -> Result<Plan<'p>, Failure> {
     let filter = &options.filter;
-    let mut terms = AllTerms::new(&suite.subject, &suite.target, &suite.current_dir, place.tmps.is_some());
+    let (tmp, audit) = (place.tmps.is_some(), means.setup.audit);
+    let mut terms = AllTerms::new(&suite.subject, &suite.target, &suite.current_dir, tmp, audit);
     let bind = Bindings { tmp: place.tmps.map(Path::to_owned), current_dir: suite.current_dir.clone() };
     let union = terms.package.for_all_tests(&bind);
+    let confined = confined(guest, means.setup, &union, &suite.subject, place.tmps);
+    let envelope = confined.audit.as_ref().map(Decider::new);
     let job = PoolJob {
         code: guest.code.as_fd(),
         root: place.root.as_fd(),
-        confined: confined(guest, means.setup, &union, &suite.subject, place.tmps),
+        confined,
         union: union.clone(),
         package: terms.package.clone(),
         target: suite.target.clone(),
@@ -212,7 +217,7 @@ fn plan<'p>(
             }
         }
     }
-    Ok(Plan { suite, guest, pool, terms, union, listed, planned, filtered, panics })
+    Ok(Plan { suite, guest, pool, terms, union, envelope, listed, planned, filtered, panics })
 }
 
 /// A binary that is one test, as it is listed: by the name of its target.

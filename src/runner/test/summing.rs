@@ -1,6 +1,7 @@
 //! From what happened in the tests of one artifact to its part of the report.
 
 use super::super::attribute::{self, Attribution, grant_uses};
+use super::super::envelope::let_through;
 use super::super::run::{self, FindPackages};
 use super::Suite;
 use super::schedule::{Done, Planned, State};
@@ -8,7 +9,7 @@ use crate::access::{RawFrame, RawViolation};
 use crate::build::owner::Packages;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{TargetReport, TestReport, TestVerdict, Violation};
-use crate::policy::{self, Bindings, Policy, Scope, TargetKind, case_matches};
+use crate::policy::{self, Bindings, Decider, Policy, Scope, TargetKind, case_matches};
 use crate::worker::Symboliser;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +19,8 @@ pub(super) struct Summing<'a, 'p> {
     pub(super) suite: &'a Suite<'a>,
     pub(super) planned: &'a [Planned],
     pub(super) union: &'a Policy,
-    pub(super) audit: bool,
+    /// What an audit lets through.
+    pub(super) envelope: Option<&'a Decider>,
     pub(super) symboliser: &'a mut Symboliser,
     pub(super) packages: &'a mut Option<Packages>,
     pub(super) find_packages: &'a mut FindPackages<'p>,
@@ -76,8 +78,8 @@ impl Summing<'_, '_> {
         let subject = &self.suite.subject;
         let packages = self.packages.get_or_insert_with(|| (self.find_packages)());
         let workspace = &subject.places.workspace;
-        let mut attribution =
-            Attribution::new(subject.policy, subject.manifest.clone(), workspace, packages, self.audit);
+        let (manifest, audit) = (subject.manifest.clone(), self.envelope.is_some());
+        let mut attribution = Attribution::new(subject.policy, manifest, workspace, packages, audit);
         let of_tests = done.iter().flat_map(|done| {
             done.violations.iter().map(|(raw, _)| &raw.backtrace[..]).chain([&done.backtrace[..]])
         });
@@ -96,6 +98,7 @@ impl Summing<'_, '_> {
             let (suggestion, note) = run::suggestion(subject, &raw.access, &target, raw.exception.is_some());
             let mut violation = attribution.violation(raw, count, test, suggestion);
             run::add_note(&mut violation.note, note);
+            violation.allowed = self.envelope.is_some_and(|all| let_through(all, &raw.access));
             violation
         };
         for Done { report, violations, tmp, backtrace, .. } in &mut *done {

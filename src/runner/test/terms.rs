@@ -1,8 +1,9 @@
 //! What a test runs under besides its grants: environment and time limit. They differ only between
 //! tests of different cases, so they are found once for each combination of cases.
 
+use super::super::envelope::with_environment;
 use super::super::environment;
-use super::super::run::Subject;
+use super::super::run::{Subject, wants_tmp};
 use crate::policy::{Bindings, Decider, PackagePolicy, Scope, TargetKind, case_matches};
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
@@ -43,17 +44,28 @@ pub(super) struct AllTerms {
     pub(super) package: PackagePolicy,
     target: String,
     current_dir: PathBuf,
+    /// There are private directories, and the guest is told of its own.
     tmp: bool,
+    audit: bool,
     cases: Vec<(u32, String)>,
     known: HashMap<Vec<u32>, Rc<Terms>>,
 }
 
 impl AllTerms {
-    /// For tests of `target`; `tmp` says that each has a private directory.
-    pub(super) fn new(subject: &Subject<'_>, target: &str, current_dir: &Path, tmp: bool) -> Self {
+    /// For tests of `target`; `tmp` says that each has a private directory. In an audit a test is told
+    /// of it, and of the caller's environment, without a grant, so that its asking is reported.
+    pub(super) fn new(
+        subject: &Subject<'_>,
+        target: &str,
+        current_dir: &Path,
+        tmp: bool,
+        audit: bool,
+    ) -> Self {
+        let granted = wants_tmp(subject.policy);
+        let tmp = tmp && (granted || audit);
         let mut package = subject.policy.clone();
         let mut set: BTreeMap<String, String> = subject.cargo_env.iter().cloned().collect();
-        if tmp {
+        if tmp && granted {
             // Each test's own value replaces it.
             set.insert(TMPDIR.to_owned(), String::new());
         }
@@ -74,7 +86,7 @@ impl AllTerms {
         cases.sort();
         cases.dedup();
         let (target, current_dir) = (target.to_owned(), current_dir.to_owned());
-        Self { package, target, current_dir, tmp, cases, known: HashMap::new() }
+        Self { package, target, current_dir, tmp, audit, cases, known: HashMap::new() }
     }
 
     /// The terms of a test, or of a listing.
@@ -93,8 +105,9 @@ impl AllTerms {
         }
         let bind = Bindings { tmp: None, current_dir: self.current_dir.clone() };
         let policy = self.package.for_target(TargetKind::Test, &self.target, test, &bind);
-        let env = environment(&policy, &Decider::new(&policy));
-        let own_tmpdir = self.tmp && policy.set.get(TMPDIR).is_some_and(String::is_empty);
+        let given = if self.audit { with_environment(policy.clone()) } else { policy.clone() };
+        let env = environment(&given, &Decider::new(&given));
+        let own_tmpdir = self.tmp && policy.set.get(TMPDIR).is_none_or(String::is_empty);
         let terms = Rc::new(Terms { env, time: policy.limits.time, own_tmpdir });
         self.known.insert(key, Rc::clone(&terms));
         terms
