@@ -4,7 +4,7 @@ mod wasi_support;
 
 use cargo_sandbox::access::{GrantId, Wall};
 use cargo_sandbox::policy::{ExceptionKind, Limits};
-use cargo_sandbox::wasi::{Preopens, Stop, real_root, top_level};
+use cargo_sandbox::wasi::{Preopens, Stop};
 use wasi_support::*;
 
 #[test]
