@@ -1,7 +1,7 @@
 //! Measures one operation from the inside, so that starting up does not count, and prints nanoseconds per operation.
 //!
 //! `bench-guest MEASURE ROUNDS`: prints `MEASURE NANOSECONDS` on standard error for one round's mean, the best of
-//! five repetitions. Works below `data` in the current directory, which `bench-guest prepare` fills.
+//! forty repetitions. Works below `data` in the current directory, which `bench-guest prepare` fills.
 //! `bench-guest nothing` returns at once: for start-up.
 
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek, Write};
 use std::time::Instant;
 
 const BLOCK: usize = 8192;
-const REPETITIONS: usize = 5;
+const REPETITIONS: usize = 40;
 
 /// Name, and what one round does. Opening files and making buffers happens outside of the clock where it is not
 /// what is measured.
