@@ -247,6 +247,7 @@ pub const CASES: &[Case] = &[
         ..VIOLATION
     },
     Case { fixture: "hide", stdout: "no such file", ..FINE },
+    Case { fixture: "any-access", args: &["read", "data/one"], stdout: "works", ..FINE },
     Case {
         fixture: "hide",
         name: "without the exception",
@@ -585,4 +586,4 @@ pub const VERDICTS: &[(&str, &str)] = &[
 
 /// Fixtures for `sandbox-test`, which have no row in [`CASES`].
 pub const TEST_FIXTURES: &[&str] =
-    &["tests-case", "tests-doc", "tests-kinds", "tests-tmp", "tests-verdicts", "thousand"];
+    &["folders", "tests-case", "tests-doc", "tests-kinds", "tests-tmp", "tests-verdicts", "thousand"];
