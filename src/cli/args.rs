@@ -20,7 +20,6 @@ pub struct Cli {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once, when the process starts")]
 pub enum Command {
     /// Build and run a binary or example behind the walls (`cargo sandbox-run`)
     Run(RunArgs),

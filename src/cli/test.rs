@@ -241,7 +241,6 @@ fn run_options(args: &TestArgs, libtest: &LibtestArgs) -> Options {
             (false, false) => Ignored::Skip,
         },
         shard: args.partition.map(|part| Shard { hash: part.hash, shard: part.shard, of: part.of }),
-        ..Filter::default()
     };
     // One test at a time where output is shown as it comes, or nobody could read it.
     let cores = thread::available_parallelism().map_or(1, usize::from);
