@@ -45,15 +45,19 @@ pub fn violations<'r>(all: impl IntoIterator<Item = &'r Violation>) -> Vec<Unite
 /// packages inherit is unused if none of them used it. Grants of the command line are not asked for:
 /// they last for one run.
 pub fn unused(report: &Report) -> Vec<UnusedGrant> {
-    let mut uses: BTreeMap<&Place, (&str, u64)> = BTreeMap::new();
+    let mut uses: BTreeMap<(&Place, usize), (&str, u64)> = BTreeMap::new();
     for target in &report.targets {
+        // The same entry twice on one line is two grants.
+        let mut seen: BTreeMap<&Place, usize> = BTreeMap::new();
         for grant in target.grants.iter().filter(|grant| !grant.place.manifest.is_empty()) {
-            let (_, sum) = uses.entry(&grant.place).or_insert((&target.package, 0));
+            let before = seen.entry(&grant.place).or_default();
+            let (_, sum) = uses.entry((&grant.place, *before)).or_insert((&target.package, 0));
             *sum = sum.saturating_add(grant.uses);
+            *before += 1;
         }
     }
     uses.into_iter()
         .filter(|(_, (_, uses))| *uses == 0)
-        .map(|(place, (package, _))| UnusedGrant { package: package.to_owned(), place: place.clone() })
+        .map(|((place, _), (package, _))| UnusedGrant { package: package.to_owned(), place: place.clone() })
         .collect()
 }

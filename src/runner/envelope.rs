@@ -214,7 +214,8 @@ mod tests {
         }
         assert!(!looks_secret(b"RUST_LOG") && !looks_secret(b"HOME"));
         let tmp = Path::new("/private");
-        let around = envelope(&Places::default(), &Policy::default(), Some(tmp));
+        let places = Places { package: "/p".into(), target_dir: "/p/target".into(), ..Places::default() };
+        let around = envelope(&places, &Policy::default(), Some(tmp));
         assert_eq!(around.set["TMPDIR"], "/private");
         let decider = Decider::new(&around);
         let access = |operation, resource| Access { operation, resource };

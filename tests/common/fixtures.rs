@@ -247,6 +247,7 @@ pub const CASES: &[Case] = &[
         ..VIOLATION
     },
     Case { fixture: "hide", stdout: "no such file", ..FINE },
+    Case { fixture: "any-access", args: &["read", "data/one"], stdout: "works", ..FINE },
     Case {
         fixture: "hide",
         name: "without the exception",
@@ -593,4 +594,4 @@ pub const VERDICTS: &[(&str, &str)] = &[
 
 /// Fixtures for `sandbox-test`, which have no row in [`CASES`].
 pub const TEST_FIXTURES: &[&str] =
-    &["should-panic", "tests-case", "tests-doc", "tests-kinds", "tests-tmp", "tests-verdicts", "thousand"];
+    &["folders", "should-panic", "tests-case", "tests-doc", "tests-kinds", "tests-tmp", "tests-verdicts", "thousand"];

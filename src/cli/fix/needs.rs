@@ -305,6 +305,15 @@ fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
         left.notes.extend(suggested.note);
         return found.left.push(left);
     };
+    if suggestion.protected && operation != Operation::Read && operation != Operation::List {
+        // What confines a guest, or runs later outside, is for a person to hand out.
+        let message = format!(
+            "{operation} `{}` was not granted: it is a protected place",
+            escape::line(&suggestion.entry)
+        );
+        let left = Diagnostic::warning("not-fixed", message);
+        return found.left.push(left.help_paste("if that is meant, write it by hand", suggestion.paste));
+    }
     addition.entry = suggestion.entry;
     addition.protected = suggestion.protected;
     if let Some(why) = mark(&access, fixing, suggestion.protected) {

@@ -1,0 +1,172 @@
+//! `check` and `why` agree with what really happens: for every line of a generated table, the access
+//! is tried for real, behind all walls and behind each alone.
+
+mod common;
+
+use common::{Fixture, run};
+use serde_json::Value;
+use std::fs;
+
+/// Names to try each operation on: inside, beside and beneath what the fixture grants.
+const NAMES: &[&str] = &[
+    "data/one",
+    "data/inner/two",
+    "data/secret",
+    "data/hidden",
+    "data",
+    "top.txt",
+    "Cargo.toml",
+    "looked-at",
+    "listed",
+    "listed/file",
+    "made",
+    "changed.log",
+    "gone",
+    "out",
+    "src",
+];
+
+const OPERATIONS: &[&str] = &["read", "list", "stat", "create", "modify", "delete"];
+
+/// Whether the operation is one that this kind of place has.
+fn applies(fixture: &Fixture, operation: &str, name: &str) -> bool {
+    let path = fixture.path(name);
+    match operation {
+        "list" => path.is_dir(),
+        "read" | "modify" | "delete" => path.is_file(),
+        // A name that is there cannot be created.
+        "create" => !path.exists(),
+        _ => path.exists(),
+    }
+}
+
+fn asked(fixture: &Fixture, operation: &str, name: &str) -> (i32, Value) {
+    let run = run(fixture.command(["why", "--message-format", "json", "--op", operation, name]));
+    let line = run.stdout.lines().find(|line| line.contains("sandbox-why"));
+    let line = line.unwrap_or_else(|| panic!("no answer:\n{}\n{}", run.stdout, run.stderr));
+    (run.status, serde_json::from_str(line).expect("JSON"))
+}
+
+#[test]
+fn every_answer_is_what_happens() {
+    let fixture = Fixture::copy("any-access").file("new-below/x", "x\n");
+    fs::create_dir_all(fixture.path("out/deep")).expect("ours");
+    let more = ["out/new", "out/deep/new", "out/file"];
+    fs::write(fixture.path("out/file"), "f").expect("ours");
+    let mut tried = 0;
+    for name in NAMES.iter().chain(&more) {
+        for operation in OPERATIONS.iter().filter(|operation| applies(&fixture, operation, name)) {
+            let (status, why) = asked(&fixture, operation, name);
+            assert_eq!(status, if why["allowed"] == true { 0 } else { 77 }, "{why}");
+            let before = fs::read(fixture.path(name)).ok();
+            let real = run(fixture.command(["run", "-q", "--", operation, name]));
+            let what = format!("{operation} {name}: {why}\n{}\n{}", real.stdout, real.stderr);
+            match why["decision"].as_str().expect("a word") {
+                "allowed" => assert_eq!((real.status, real.stdout.trim()), (0, "works"), "{what}"),
+                "hidden" => assert_eq!((real.status, real.stdout.trim() != "works"), (0, true), "{what}"),
+                _ => assert_eq!((real.status, real.stdout.trim()), (77, "denied"), "{what}"),
+            }
+            restore(&fixture, name, before.as_deref(), operation);
+            #[cfg(feature = "test-walls")]
+            {
+                let real = run(fixture.command(["run", "-q", "--walls", "landlock", "--", operation, name]));
+                let what = format!("landlock alone, {what}\n{}\n{}", real.stdout, real.stderr);
+                // Making a directory is what the guest does; a file is what `create` is asked about.
+                match why["landlock"].as_str().expect("a word") {
+                    "allows" | "not-checked" => assert_eq!(real.stdout.trim(), "works", "{what}"),
+                    "denies" => assert_eq!(real.stdout.trim(), "denied", "{what}"),
+                    other => panic!("{other}: {what}"),
+                }
+                restore(&fixture, name, before.as_deref(), operation);
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 40, "only {tried} were tried");
+}
+
+fn restore(fixture: &Fixture, name: &str, before: Option<&[u8]>, operation: &str) {
+    let path = fixture.path(name);
+    match (operation, before) {
+        ("create", _) if path.is_dir() => fs::remove_dir(path).expect("ours"),
+        (_, Some(text)) => fs::write(path, text).expect("ours"),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_line_of_the_table_has_its_place_and_its_walls() {
+    let fixture = Fixture::copy("any-access");
+    let run = run(fixture.command(["check", "--message-format", "json"])).expect(0);
+    let line = run.stdout.lines().find(|line| line.contains("sandbox-check")).expect("a line");
+    let checked: Value = serde_json::from_str(line).expect("JSON");
+    let entries = checked["entries"].as_array().expect("entries");
+    assert_eq!(entries.len(), 12, "{entries:#?}");
+    let manifest = fixture.read("Cargo.toml").expect("a manifest");
+    for entry in entries {
+        let line = entry["line"].as_u64().expect("a line") as usize;
+        let text = manifest.lines().nth(line - 1).expect("it is in the manifest");
+        assert!(text.contains(entry["entry"].as_str().expect("an entry")), "{entry}: {text}");
+        assert!(text.starts_with(entry["key"].as_str().expect("a key")), "{entry}: {text}");
+        assert_eq!(entry["wasi"]["verdict"], "exact");
+        let landlock = match entry["entry"].as_str().expect("an entry") {
+            "listed" | "out" | "changed.log" => &["exact", "wider"][..],
+            "looked-at" | "APP_*" | "GREETING" => &["not-covered"],
+            _ => &["wider"],
+        };
+        let verdict = entry["landlock"]["verdict"].as_str().expect("a verdict");
+        assert!(landlock.contains(&verdict), "{entry:#}");
+    }
+    let human = common::run(fixture.command(["check"])).expect(0);
+    assert!(human.stdout.contains("fs.read `data`") && human.stdout.contains("landlock"), "{}", human.stdout);
+    let off = common::run(fixture.command(["check", "--landlock", "off"])).expect(0);
+    assert!(off.stdout.contains("landlock  off"), "{}", off.stdout);
+}
+
+#[test]
+fn paths_are_relative_to_the_caller_and_tests_have_their_own_answer() {
+    let fixture = Fixture::copy("tests-case").file("tests/data/table.csv", "1\n");
+    let mut command = fixture.command(["why", "table.csv", "--test", "import::reads_csv"]);
+    command.current_dir(fixture.path("tests/data"));
+    let run = run(command).expect(0);
+    assert!(run.stdout.contains("test.case.fs.read` at Cargo.toml:"), "{}", run.stdout);
+    let other = ["why", "tests/data/table.csv", "--test", "other"];
+    let run = common::run(fixture.command(other)).expect(77);
+    assert!(run.stdout.contains("denied"), "{}", run.stdout);
+    assert!(run.stdout.contains("[package.metadata.sandbox.test.fs]"), "{}", run.stdout);
+}
+
+#[test]
+fn variables_and_grants_by_crate_are_answered_for() {
+    let fixture = Fixture::copy("any-access");
+    for (name, status) in [("APP_MODE", 0), ("GREETING", 0), ("PATH", 77), ("NO_COLOR", 0)] {
+        run(fixture.command(["why", "--op", "env", name])).expect(status);
+    }
+    let fixture =
+        fixture.manifest(|text| text.replace("\"GREETING\"", "{ name = \"GREETING\", by = [\"dep\"] }"));
+    let run = run(fixture.command(["why", "--op", "env", "GREETING"])).expect(77);
+    assert!(
+        run.stdout.contains("allowed for some crates only") && run.stdout.contains("by dep"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn every_mistake_of_every_manifest_is_said_and_what_is_odd_as_well() {
+    let fixture = Fixture::copy("workspace")
+        .rewrite("alpha/Cargo.toml", |text| text + "\n[package.metadata.sandbox.fs]\nreed = []\n")
+        .rewrite("beta/Cargo.toml", |text| text.replace("own.txt", "{hom}/x"));
+    let run = run(fixture.command(["check"])).expect(78);
+    assert!(run.stderr.contains("reed") && run.stderr.contains("{hom}"), "{}", run.stderr);
+    let fixture = Fixture::copy("any-access").manifest(|text| {
+        text.replace("[\"data\", ", "[\"data\", \"data/inner\", \"absent\", \"/etc/hostname\", ")
+            .replace("deny = [", "deny = [\"elsewhere\", ")
+    });
+    let run = common::run(fixture.command(["check"])).expect(0);
+    for code in ["needless-grant", "missing-path", "needless-exception", "sensitive-grant"] {
+        assert_eq!(run.stderr.matches(&format!("warning[{code}]")).count(), 1, "{code}: {}", run.stderr);
+    }
+    let github = common::run(fixture.command(["check", "--message-format", "github"])).expect(0);
+    assert!(github.stderr.contains("any-access/Cargo.toml,line=11"), "{}", github.stderr);
+}
