@@ -15,7 +15,9 @@ mkdir -p "$(dirname "$crate")"
 cp -R "$root/fixtures/copy-file" "$crate"
 cd "$crate"
 
-show() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+[ ! -t 1 ] || bold=$'\033[1m' plain=$'\033[0m'
+show() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show "copy-file may read input.txt and write output.txt, and nothing else:"
 sed -n '/^\[package.metadata.sandbox/,$p' Cargo.toml
 show "\$ cargo sandbox-run"

@@ -33,6 +33,17 @@ impl SourceFile {
         let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
         (line as u32, column as u32)
     }
+
+    /// The bytes from a line and column (as [`line_column`](Self::line_column) counts) on, at most
+    /// `length` and not beyond the line.
+    pub fn range(&self, line: u32, column: u32, length: usize) -> Option<Range<usize>> {
+        let begin: usize =
+            self.text.split_inclusive('\n').take(line.checked_sub(1)? as usize).map(str::len).sum();
+        let text = self.text.get(begin..)?.lines().next()?;
+        let skipped: usize = text.chars().take(column.checked_sub(1)? as usize).map(char::len_utf8).sum();
+        let length = text[skipped..].floor_char_boundary(length);
+        Some(begin + skipped..begin + skipped + length)
+    }
 }
 
 /// A place in a file.

@@ -113,3 +113,24 @@ fn without_the_object_there_is_no_marker_and_no_current_directory() {
     let seen = run(&wasm, &[], &[("PWD", here.to_str().unwrap())]);
     assert!(seen.stdout.starts_with("at /\nrelative Err"), "{}", seen.stdout);
 }
+
+#[test]
+fn many_at_once_make_one_whole_object() {
+    let folder = tempfile::tempdir().unwrap();
+    // Its own path: threads of one process cannot have toolchains of their own in the environment.
+    let found =
+        std::process::Command::new("rustup").args(["which", "rustc", "--toolchain", &toolchain()]).output();
+    let rustc = String::from_utf8(found.expect("rustup").stdout).unwrap();
+    let rustc = std::ffi::OsStr::new(rustc.trim());
+    let objects: Vec<_> = std::thread::scope(|scope| {
+        let make = || object::ensure(rustc, "wasm32-wasip1", folder.path()).unwrap();
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(make)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for object in &objects {
+        assert_eq!(object, &objects[0]);
+    }
+    assert!(std::fs::read(&objects[0]).unwrap().starts_with(b"\0asm"));
+    // Nothing else is left behind.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}

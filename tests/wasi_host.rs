@@ -335,7 +335,7 @@ fn guests_built_elsewhere_find_the_top_level_and_the_current_directory() {
     let ended = run()
         .grant("read", place.path("d"))
         .with(|run| {
-            run.preopens = Preopens::TopLevel;
+            run.preopens = Preopens::TopLevel(top_level(&real_root().unwrap()).unwrap());
             run.policy.current_dir = place.in_it("@/d").into_bytes();
         })
         .probe(&place.in_it("read f -- read @/d/f -- read ../d/f"));

@@ -44,6 +44,8 @@ pub enum Goal {
     Programs,
     /// `cargo test --no-run`: tests of every kind.
     Tests,
+    /// `cargo test --doc`: builds and runs the examples of documentation.
+    DocTests,
 }
 
 /// A child command. Its `Display` can be pasted into a shell.
@@ -78,6 +80,7 @@ impl CargoCommand {
         let mut command = match goal {
             Goal::Programs => Self::new("build"),
             Goal::Tests => Self::new("test").args(["--no-run"]),
+            Goal::DocTests => Self::new("test").args(["--doc"]),
         };
         flags.common(&mut command.args);
         flags.feature_flags(&mut command.args);

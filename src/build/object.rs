@@ -55,12 +55,16 @@ pub fn ensure(rustc: &OsStr, target: &str, folder: &Path) -> io::Result<PathBuf>
     }
     let hash = hash([content_hash().as_bytes(), target.as_bytes(), &version.stdout]);
     let object = folder.join(format!("cargo-sandbox-{hash}.o"));
-    if object.is_file() {
+    // An empty file is what an interrupted copy leaves.
+    if fs::read(&object).is_ok_and(|bytes| bytes.starts_with(b"\0asm")) {
         return Ok(object);
     }
     fs::create_dir_all(folder)?;
-    let source = folder.join(format!("cargo-sandbox-{hash}.{}.rs", std::process::id()));
-    let unfinished = source.with_extension("o");
+    // A folder of its own: rustc names intermediate files after the output up to its first dot, and
+    // cargo links several test harnesses at once.
+    let scratch = tempfile::tempdir_in(folder)?;
+    let source = scratch.path().join("object.rs");
+    let unfinished = scratch.path().join("object.o");
     fs::write(&source, SOURCE)?;
     let status = Command::new(rustc)
         .args(FLAGS)
@@ -69,7 +73,6 @@ pub fn ensure(rustc: &OsStr, target: &str, folder: &Path) -> io::Result<PathBuf>
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status();
-    let _ = fs::remove_file(&source);
     if !status?.success() {
         return Err(io::Error::other("rustc failed"));
     }

@@ -16,7 +16,10 @@ pub(super) fn error(stderr: &str, current_dir: &Path) -> Error {
         return Error::new(ErrorKind::Manifest, found);
     }
     for cause in causes(&rest) {
-        diagnostic = diagnostic.note(cause);
+        diagnostic = match cause.strip_prefix("help: ") {
+            Some(help) => diagnostic.help(help),
+            None => diagnostic.note(cause),
+        };
     }
     if first.starts_with("could not find `Cargo.toml`") {
         diagnostic = diagnostic.help("run this in a cargo package, or give `--manifest-path`");

@@ -34,7 +34,7 @@ pub fn ensure(
             Some(toolchain) => format!("rustup target add --toolchain {toolchain} {target}"),
             None => format!("rustup target add {target}"),
         };
-        say(&format!("target `{target}` is not installed: running `{shown}`"));
+        say(&format!("`{target}`, which guests are built for: running `{shown}`"));
         let mut command = Command::new("rustup");
         command.args(["target", "add"]);
         if let Some(toolchain) = &toolchain {

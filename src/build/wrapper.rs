@@ -116,7 +116,10 @@ fn looks_like_rustc(program: &OsStr) -> bool {
 /// rustc for file names with the same crate types: that links nothing.
 fn links_a_guest(args: &[OsString]) -> Option<&str> {
     let has = |wanted: &str| args.iter().any(|arg| arg == wanted);
-    let program = values(args, "--crate-type").any(|kind| kind == "bin") || has("--test");
+    // A test target without libtest has neither a crate type nor `--test`.
+    let own_harness =
+        values(args, "--crate-type").next().is_none() && values(args, "--cfg").any(|cfg| cfg == "test");
+    let program = values(args, "--crate-type").any(|kind| kind == "bin") || has("--test") || own_harness;
     let asks = args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"--print"));
     let checks = values(args, "--emit").any(|emit| !emit.split(',').any(|kind| kind.starts_with("link")));
     let target = values(args, "--target").last()?;
@@ -156,6 +159,7 @@ mod tests {
         assert!(is(&format!("--crate-name a --crate-type bin {rest}")));
         assert!(is(&format!("--crate-name a --test {rest}")));
         assert!(is("--crate-type=bin --target=wasm32-wasip1 --emit=link"));
+        assert!(is("--crate-name a tests/a.rs --emit=dep-info,link --cfg test --target wasm32-wasip1"));
         assert!(!is(&format!("--crate-name a --crate-type lib {rest}")));
         assert!(!is("--crate-name build_script_build --crate-type bin --emit=dep-info,link build.rs"));
         assert!(!is("--crate-type bin --emit=dep-info,metadata --target wasm32-wasip1 src/main.rs"));

@@ -20,7 +20,6 @@ pub struct Cli {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once, when the process starts")]
 pub enum Command {
     /// Build and run a binary or example behind the walls (`cargo sandbox-run`)
     Run(RunArgs),
@@ -316,7 +315,7 @@ pub struct TestArgs {
     /// Compile, but don't run tests
     #[arg(long)]
     pub no_run: bool,
-    /// Run all tests regardless of failure (the default outside a terminal is the same)
+    /// Run all tests regardless of failure (the default)
     #[arg(long, overrides_with = "fail_fast")]
     pub no_fail_fast: bool,
     /// Stop at the first test that fails
@@ -331,9 +330,6 @@ pub struct TestArgs {
     /// Time limit of one test, such as `30s` (the shorter of this and `limits.time` counts)
     #[arg(long, value_name = "TIME", value_parser = crate::policy::units::duration)]
     pub timeout: Option<Duration>,
-    /// Print the names of the tests instead of running them
-    #[arg(long)]
-    pub list: bool,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -429,12 +425,10 @@ pub struct RunnerArgs {
     pub walls: WallArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-    /// The wasm file
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Arguments for the guest
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub args: Vec<OsString>,
+    /// The wasm file, and arguments for the guest: nothing after the file is ours
+    // One list, so that libtest's `--list` is not taken for a grant.
+    #[arg(value_names = ["FILE"], required = true, trailing_var_arg = true)]
+    pub words: Vec<OsString>,
 }
 
 /// `cargo sandbox check`.

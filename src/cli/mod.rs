@@ -2,11 +2,22 @@
 
 #[expect(missing_docs, reason = "flattened groups are documented at their types")]
 pub mod args;
+mod check;
+mod diff;
 mod docs;
+mod doctest;
+mod fix;
+mod late_file;
+mod merge;
 mod options;
 mod output;
 mod policies;
 mod run;
+mod runner;
+mod test;
+mod unused;
+mod vcs;
+mod why;
 
 use crate::exit_status::ExitStatus;
 use crate::worker::phases::{Phase, reached};
@@ -30,10 +41,14 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     reached(Phase::Arguments);
     let status = match cli.command {
         Command::Run(args) => run::run(args),
-        Command::Runner(args) => run::runner(args),
+        Command::Test(args) => test::test(args),
+        Command::Runner(args) => runner::runner(args),
+        Command::Check(args) => check::check(&args),
+        Command::Why(args) => why::why(&args),
+        Command::Diff(args) => diff::diff(&args),
+        Command::Report(args) => merge::report(&args),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { directory } => docs::man(&directory),
-        _ => ExitStatus::Usage,
     };
     status.into()
 }

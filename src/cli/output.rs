@@ -1,21 +1,25 @@
 //! Which reporters there are, and what is said when there is nothing to report.
 
 use super::args::{Color, MessageFormat, OutputArgs};
+use super::late_file::LateFile;
 use super::options::ci;
 use crate::diagnostic::Diagnostic;
-use crate::event::{Report, RunEvent};
+use crate::event::{KernelReport, Report, RunEvent};
 use crate::exit_status::ExitStatus;
 use crate::report::locate::Prefix;
 use crate::report::progress::Progress;
 use crate::report::{All, Reporter, github, human, json, junit, messages, sarif};
 use crate::runner::Failure;
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Everything that hears of a run.
 pub(super) struct Outputs {
     reporters: All,
+    begun: Instant,
+    /// As reports name it; set by the commands that write one.
+    pub(super) command: &'static str,
 }
 
 impl Outputs {
@@ -26,9 +30,19 @@ impl Outputs {
         find: impl FnOnce() -> Result<(T, PathBuf), Failure>,
         rest: impl FnOnce(&mut Self, T) -> Result<ExitStatus, Failure>,
     ) -> ExitStatus {
+        Self::during_judging(args, false, find, rest)
+    }
+
+    /// The same where unused grants may be spoken of.
+    pub(super) fn during_judging<T>(
+        args: &OutputArgs,
+        unused: bool,
+        find: impl FnOnce() -> Result<(T, PathBuf), Failure>,
+        rest: impl FnOnce(&mut Self, T) -> Result<ExitStatus, Failure>,
+    ) -> ExitStatus {
         let found = find();
         let base = found.as_ref().ok().map(|(_, base)| base.as_path());
-        let mut outputs = match Self::open(args, base, false) {
+        let mut outputs = match Self::open(args, base, unused) {
             Ok(outputs) => outputs,
             Err(status) => return status,
         };
@@ -81,7 +95,7 @@ impl Outputs {
         if let Some(path) = &args.sarif {
             reporters.push(Box::new(sarif::Sarif::new(create(path)?, prefix, unused)));
         }
-        Ok(Self { reporters: All(reporters) })
+        Ok(Self { reporters: All(reporters), begun: Instant::now(), command: "" })
     }
 
     /// Passes an event on.
@@ -96,28 +110,66 @@ impl Outputs {
         }
     }
 
-    /// Says why there is no report.
+    /// Writes lines to standard error as they are. They must have been escaped.
+    #[expect(clippy::unused_self, reason = "only while the outputs are open are commands to GitHub stopped")]
+    pub(super) fn block(&mut self, text: &str) {
+        // Nobody to tell if this fails.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+
+    /// Says why there is no report, and ends.
     pub(super) fn failure(&mut self, failure: Failure) -> ExitStatus {
+        let status = self.said(failure);
+        self.close(status)
+    }
+
+    /// Says what went wrong. The status is for the caller to pass on.
+    pub(super) fn said(&mut self, failure: Failure) -> ExitStatus {
         self.messages(failure.messages);
         failure.status
     }
 
+    /// The end of a command that has nothing to report but a status.
+    pub(super) fn close(&mut self, status: ExitStatus) -> ExitStatus {
+        let nothing = Report {
+            command: self.command.to_owned(),
+            status,
+            kernel: KernelReport::default(),
+            audit: false,
+            targets: Vec::new(),
+            duration: self.begun.elapsed(),
+            notes: Vec::new(),
+        };
+        let result = self.reporters.stop(&(&nothing).into());
+        Self::ended(status, result)
+    }
+
     /// The end: the report's own status, unless it could not be written.
     pub(super) fn finish(&mut self, report: &Report) -> ExitStatus {
-        match self.reporters.finish(report) {
-            Ok(()) => report.status,
+        self.finish_wire(&report.into())
+    }
+
+    /// The same for a report that was read from files.
+    pub(super) fn finish_wire(&mut self, report: &json::Report) -> ExitStatus {
+        let result = self.reporters.finish_wire(report);
+        Self::ended(report.status(), result)
+    }
+
+    fn ended(status: ExitStatus, result: io::Result<()>) -> ExitStatus {
+        match result {
+            Ok(()) => status,
             // A reader that is gone has seen enough; the verdict stands.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => report.status,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => status,
             Err(error) => {
                 fatal(&format!("cannot write the report: {error}"));
-                report.status.or(ExitStatus::Fault)
+                status.or(ExitStatus::Fault)
             }
         }
     }
 }
 
-fn create(path: &PathBuf) -> Result<BufWriter<File>, ExitStatus> {
-    File::create(path).map(BufWriter::new).map_err(|error| {
+fn create(path: &Path) -> Result<LateFile, ExitStatus> {
+    LateFile::create(path).map_err(|error| {
         fatal(&format!("cannot create `{}`: {error}", path.display()));
         ExitStatus::Usage
     })

@@ -5,11 +5,13 @@ use super::options;
 use crate::build::metadata::{Package, Workspace};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
-use crate::policy::{self, Ceiling, Loaded, Manifests, PackagePolicy, Places};
+use crate::policy::{self, Ceiling, Loaded, Lookup, Manifests, PackagePolicy, Places};
 use crate::runner::places::Disk;
 use crate::runner::{Failure, cache_dir};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::ErrorKind::{NotADirectory, NotFound};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -46,6 +48,45 @@ pub(super) fn load(
     let manifest = &package.manifest.path;
     let manifest = manifest.strip_prefix(&workspace.root).unwrap_or(manifest).to_string_lossy().into_owned();
     Ok(Permissions { policy, places: places.canonical(&Disk).0, manifest, warnings })
+}
+
+/// Whether a changed text of the package's manifest would be valid: the policy it makes, without the
+/// command line and any ceiling.
+///
+/// # Errors
+/// Every mistake in it.
+pub(super) fn validate(
+    workspace: &Workspace,
+    package: &Package,
+    text: &str,
+) -> Result<PackagePolicy, Vec<Diagnostic>> {
+    let path = package.manifest.path.clone();
+    let shared = (workspace.manifest.path != path).then(|| Arc::clone(&workspace.manifest));
+    let changed = Arc::new(SourceFile { path, text: text.to_owned() });
+    let extra = policy::CommandLineGrants::default();
+    let manifests = Manifests { package: changed, workspace: shared, extra };
+    let places = places(&package.root, &workspace.root, &workspace.target_dir);
+    policy::load(&manifests, &places, &Disk, None).map(|loaded| loaded.policy)
+}
+
+/// The permissions that a package's manifests gave at a revision.
+///
+/// # Errors
+/// There is no such revision, or the manifests were wrong then.
+pub(super) fn load_at(
+    revision: &str,
+    workspace: &Workspace,
+    package: &Package,
+) -> Result<PackagePolicy, Failure> {
+    let path = &package.manifest.path;
+    let shared = (workspace.manifest.path != *path).then_some(&workspace.manifest.path);
+    let manifests = Manifests {
+        package: at_revision(revision, path)?,
+        workspace: shared.map(|path| at_revision(revision, path)).transpose()?,
+        extra: policy::CommandLineGrants::default(),
+    };
+    let places = places(&package.root, &workspace.root, &workspace.target_dir);
+    Ok(policy::load(&manifests, &places, &Disk, None).map_err(Failure::manifest)?.policy)
 }
 
 /// The permissions of the command line alone, for a guest that belongs to no package.
@@ -92,34 +133,75 @@ fn ceiling(manifests: &Manifests, places: &Places, args: &PolicyArgs) -> Result<
             None => ceiling,
         });
     };
-    if let Some(path) = users_ceiling().filter(|path| path.exists()) {
+    // One that is there and cannot be read is an error, not the absence of one.
+    let absent = |path: &PathBuf| matches!(fs::symlink_metadata(path), Err(error) if matches!(error.kind(), NotFound | NotADirectory));
+    if let Some(path) = users_ceiling().filter(|path| !absent(path)) {
         add(Ceiling::from_file(&read(&path)?, places, &Disk).map_err(Failure::manifest)?);
     }
     for given in &args.ceiling {
         let path = Path::new(given);
         let ceiling = if path.is_file() {
-            let path = fs::canonicalize(path)?;
-            if path.starts_with(places.canonical(&Disk).0.workspace) {
-                let message = format!("the ceiling `{given}` lies inside the workspace that it is to bound");
+            let inside = repository(&places.canonical(&Disk).0.workspace);
+            if passes(path, &inside)? {
+                let inside = inside.display();
+                let message = format!("the ceiling `{given}` lies inside `{inside}`, which it is to bound");
                 return Err(Failure::new(
                     ExitStatus::Usage,
                     Diagnostic::error("ceiling", message)
                         .help("name a file outside of it, or a revision such as `origin/main`"),
                 ));
             }
-            Ceiling::from_file(&read(&path)?, places, &Disk)
+            Ceiling::from_file(&read(&fs::canonicalize(path)?)?, places, &Disk)
         } else {
             let package = at_revision(given, &manifests.package.path)?;
-            let workspace = match &manifests.workspace {
-                Some(file) => Some(at_revision(given, &file.path)?),
-                None => None,
+            let mut places = places.clone();
+            let workspace = match (&manifests.workspace, workspace_then(given, &manifests.package.path)?) {
+                (Some(file), _) => Some(at_revision(given, &file.path)?),
+                (None, Some((folder, file))) => {
+                    places.workspace = folder;
+                    Some(file)
+                }
+                (None, None) => None,
             };
             let then = Manifests { package, workspace, extra: policy::CommandLineGrants::default() };
-            Ceiling::from_manifests(&then, places, &Disk)
+            Ceiling::from_manifests(&then, &places, &Disk)
         };
         add(ceiling.map_err(Failure::manifest)?);
     }
     Ok(all)
+}
+
+/// Whether a file, or a symbolic link on the way to it, lies inside a folder: then it is the word of who may
+/// write there. A link `origin` in a repository can make a file even of `origin/main`.
+fn passes(file: &Path, inside: &Path) -> std::io::Result<bool> {
+    let way = Disk.resolve(std::path::absolute(file)?.as_os_str().as_bytes());
+    let is_inside = |path: &Vec<u8>| Path::new(OsStr::from_bytes(path)).starts_with(inside);
+    Ok(is_inside(&way.target) || way.links.iter().any(is_inside))
+}
+
+/// The workspace that a package belonged to in a revision: what denied there binds the package even if it
+/// has left the workspace since.
+fn workspace_then(revision: &str, package: &Path) -> Result<Option<(PathBuf, Arc<SourceFile>)>, Failure> {
+    let Some(folder) = package.parent() else { return Ok(None) };
+    let is_workspace =
+        |file: &SourceFile| file.text.lines().any(|l| l.trim_start().starts_with("[workspace"));
+    if is_workspace(&*at_revision(revision, package)?) {
+        return Ok(None);
+    }
+    let repository = repository(folder);
+    for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&repository)) {
+        let file = at_revision(revision, &above.join("Cargo.toml"))?;
+        if is_workspace(&file) {
+            return Ok(Some((above.to_owned(), file)));
+        }
+    }
+    Ok(None)
+}
+
+/// The repository that a workspace lies in, or the workspace itself where there is none.
+fn repository(workspace: &Path) -> PathBuf {
+    let root = workspace.ancestors().find(|folder| folder.join(".git").exists());
+    root.unwrap_or(workspace).to_owned()
 }
 
 /// `$XDG_CONFIG_HOME/cargo-sandbox/ceiling.toml`, or below `~/.config`.

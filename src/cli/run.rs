@@ -1,26 +1,27 @@
-//! `cargo sandbox run`, and `cargo sandbox runner` for one file.
+//! `cargo sandbox run`.
 
-use super::args::{RunArgs, RunnerArgs};
+use super::args::RunArgs;
+use super::fix::{self, Fixing};
 use super::options;
 use super::output::{self, Outputs};
 use super::policies::{self, Permissions};
+use super::{unused, vcs};
 use crate::build::command::{CargoCommand, Goal, TargetFlags};
 use crate::build::metadata::{Package, TargetKind as BuildKind, Workspace};
 use crate::build::owner::Packages;
 use crate::build::select::{self, Chosen};
 use crate::build::{CargoFlags, WASIP1, target};
-use crate::diagnostic::Diagnostic;
 use crate::event::{KernelReport, Report, RunEvent, TargetReport};
 use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{self, Program, Subject};
-use crate::runner::{Failure, Setup, metadata_dir, prepare, strategy, verdict};
+use crate::runner::{Failure, Setup, audit_note, metadata_dir, prepare, strategy, verdict};
 use crate::worker::Launcher;
 use crate::worker::phases::{self, Phase, reached};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// `cargo sandbox run`.
@@ -29,8 +30,9 @@ pub(super) fn run(args: RunArgs) -> ExitStatus {
     let launcher = Launcher::new();
     launcher.start_early();
     let flags = options::cargo_flags(&args.cargo, &args.output);
-    Outputs::during(
+    Outputs::during_judging(
         &args.output,
+        unused::is_said(unused::level(&args.policy, false)),
         || open_workspace(&flags),
         |outputs, workspace| run_program(&args, begun, &launcher, &flags, &workspace, outputs),
     )
@@ -52,6 +54,7 @@ fn run_program(
     workspace: &Workspace,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
+    outputs.command = "sandbox-run";
     let interrupt = Interrupt::install()?;
     let current_dir = &workspace.current_dir;
     let chosen = match (&args.bin, &args.example) {
@@ -60,6 +63,7 @@ fn run_program(
         _ => Chosen::Default,
     };
     let (package, wanted) = select::program(workspace, flags, chosen)?;
+    vcs::check(&package.manifest.path, &args.policy)?;
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     outputs.messages(std::mem::take(&mut permissions.warnings));
     reached(Phase::Policy);
@@ -69,7 +73,12 @@ fn run_program(
         BuildKind::Example => targets.example.push(wanted.name.clone()),
         _ => targets.bin.push(wanted.name.clone()),
     }
-    let only = CargoFlags { packages: vec![package.name.clone()], workspace: false, ..flags.clone() };
+    let only = CargoFlags {
+        packages: vec![format!("{}@{}", package.name, package.version)],
+        workspace: false,
+        exclude: Vec::new(),
+        ..flags.clone()
+    };
     let artifacts = build(Goal::Programs, workspace, &only, &targets, &interrupt, outputs)?;
     let artifact = artifacts
         .into_iter()
@@ -96,7 +105,10 @@ fn run_program(
     let mut find_packages = || Packages::load(flags, current_dir).unwrap_or_default();
     let (target, kernel) =
         execute(launcher, &program, &setup, true, &interrupt, &mut find_packages, outputs)?;
-    let report = report("sandbox-run", target, kernel, setup.audit, begun);
+    let mut report = report("sandbox-run", target, kernel, setup.audit, begun);
+    unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
+    let fixing = Fixing { permissions: &permissions, package };
+    fix::fix(&mut report, workspace, &[fixing], &args.policy, outputs);
     Ok(outputs.finish(&report))
 }
 
@@ -169,7 +181,8 @@ fn cargo_env(package: &Package) -> Vec<(String, String)> {
     .collect()
 }
 
-fn execute(
+/// Compiles and runs it.
+pub(super) fn execute(
     launcher: &Launcher,
     program: &Program<'_>,
     setup: &Setup,
@@ -193,157 +206,15 @@ fn execute(
     Ok(result)
 }
 
-fn report(command: &str, target: TargetReport, kernel: KernelReport, audit: bool, begun: Instant) -> Report {
-    Report {
-        command: command.to_owned(),
-        status: verdict::of_target(&target, audit),
-        kernel,
-        audit,
-        targets: vec![target],
-        duration: begun.elapsed(),
-        notes: Vec::new(),
-    }
-}
-
-/// `cargo sandbox runner`.
-pub(super) fn runner(args: RunnerArgs) -> ExitStatus {
-    let begun = Instant::now();
-    let launcher = Launcher::new();
-    launcher.start_early();
-    Outputs::during(
-        &args.output,
-        || find_file(&args),
-        |outputs, found| run_file(&args, begun, &launcher, &found, outputs),
-    )
-}
-
-/// The artifact, and the workspace it was built in, if it was.
-struct Found {
-    file: PathBuf,
-    manifest: Option<PathBuf>,
-    workspace: Option<Workspace>,
-}
-
-fn find_file(args: &RunnerArgs) -> Result<(Found, PathBuf), Failure> {
-    let current_dir = std::env::current_dir()?;
-    let file = std::fs::canonicalize(&args.file).map_err(|error| {
-        let message = format!("cannot read `{}`: {error}", args.file.display());
-        Failure::new(ExitStatus::Usage, Diagnostic::error("artifact", message))
-    })?;
-    let manifest = if args.no_manifest || args.root.is_some() { None } else { package_of(&file) };
-    let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
-    let load = |_| Workspace::load(&flags, &current_dir, metadata_dir().as_deref());
-    let workspace = manifest.as_ref().map(load).transpose()?;
-    reached(Phase::Metadata);
-    let base = workspace.as_ref().map_or(current_dir, |workspace| workspace.root.clone());
-    Ok((Found { file, manifest, workspace }, base))
-}
-
-fn run_file(
-    args: &RunnerArgs,
+pub(super) fn report(
+    command: &str,
+    target: TargetReport,
+    kernel: KernelReport,
+    audit: bool,
     begun: Instant,
-    launcher: &Launcher,
-    found: &Found,
-    outputs: &mut Outputs,
-) -> Result<ExitStatus, Failure> {
-    let interrupt = Interrupt::install()?;
-    let Found { file, manifest, workspace } = found;
-    let current_dir = std::env::current_dir()?;
-    let package = workspace.as_ref().zip(manifest.as_ref()).and_then(|(workspace, manifest)| {
-        workspace.packages.iter().find(|package| package.manifest.path == *manifest)
-    });
-    let guest_dir = match &args.cwd {
-        Some(folder) => folder.clone(),
-        None if args.root.is_some() => PathBuf::from("/"),
-        None => std::fs::canonicalize(&current_dir)?,
-    };
-    let words: Vec<Vec<u8>> = std::iter::once(file.clone().into_os_string())
-        .chain(args.args.iter().cloned())
-        .map(OsString::into_vec)
-        .collect();
-    let (kind, target) = kind_of(file, package);
-    let permissions = match (workspace, package) {
-        (Some(workspace), Some(package)) => policies::load(workspace, package, &args.policy)?,
-        _ => policies::without_package(&guest_dir, &args.policy)?,
-    };
-    let subject = match package {
-        Some(package) => subject(&permissions, package),
-        None => Subject {
-            policy: &permissions.policy,
-            places: &permissions.places,
-            manifest: permissions.manifest.clone(),
-            package: String::new(),
-            version: String::new(),
-            cargo_env: Vec::new(),
-        },
-    };
-    outputs.messages(permissions.warnings.clone());
-    reached(Phase::Policy);
-    let program = Program {
-        subject,
-        artifact: file.clone(),
-        target,
-        kind,
-        cargo_kind: match kind {
-            TargetKind::Bin => "bin",
-            TargetKind::Example => "example",
-            TargetKind::Test => "test",
-        }
-        .to_owned(),
-        test: (kind == TargetKind::Test).then(|| single_test(&args.args)).flatten(),
-        current_dir: guest_dir,
-        root: args.root.clone().map(std::fs::canonicalize).transpose()?,
-        args: words,
-    };
-    let setup = options::setup(&args.walls, args.policy.audit);
-    let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
-    let folder = manifest.as_deref().and_then(Path::parent).unwrap_or(&current_dir).to_owned();
-    let mut find_packages = || Packages::load(&flags, &folder).unwrap_or_default();
-    let (target, kernel) =
-        execute(launcher, &program, &setup, false, &interrupt, &mut find_packages, outputs)?;
-    let report = report("runner", target, kernel, setup.audit, begun);
-    Ok(outputs.finish(&report))
-}
-
-/// The manifest of the package that an artifact was built from: the one cargo or nextest names in
-/// the environment, or the nearest one above the file.
-fn package_of(file: &Path) -> Option<PathBuf> {
-    let named = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    named
-        .into_iter()
-        .chain(file.ancestors().skip(1).map(Path::to_owned))
-        .map(|folder| folder.join("Cargo.toml"))
-        .find(|manifest| manifest.is_file())
-}
-
-/// What a file below `target/…/{deps,examples}` was made from: cargo puts test harnesses into
-/// `deps`, with a hash in their names; programs are linked from there to where they are run.
-fn kind_of(file: &Path, package: Option<&Package>) -> (TargetKind, String) {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let folder = file.parent().and_then(Path::file_name).unwrap_or_default();
-    let plain = match stem.rsplit_once('-') {
-        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            Some(name)
-        }
-        _ => None,
-    };
-    match plain {
-        Some(name) if folder == "deps" || folder == "examples" => (TargetKind::Test, name.to_owned()),
-        _ if folder == "examples" => (TargetKind::Example, stem),
-        _ => {
-            let is = |target: &&crate::build::metadata::Target| {
-                target.kind == BuildKind::Example && target.name == stem
-            };
-            let example = package.is_some_and(|package| package.targets.iter().any(|target| is(&target)));
-            (if example && folder == "examples" { TargetKind::Example } else { TargetKind::Bin }, stem)
-        }
-    }
-}
-
-/// The test that libtest was asked for by `NAME --exact`, as nextest does it.
-fn single_test(args: &[OsString]) -> Option<String> {
-    let exact = args.iter().any(|arg| arg == "--exact");
-    let mut names = args.iter().filter_map(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-'));
-    let name = names.next()?;
-    (exact && names.next().is_none()).then(|| name.to_owned())
+) -> Report {
+    let status = verdict::of_target(&target, audit);
+    let targets = vec![target];
+    let notes = if audit { vec![audit_note(&targets)] } else { Vec::new() };
+    Report { command: command.to_owned(), status, kernel, audit, targets, duration: begun.elapsed(), notes }
 }

@@ -16,6 +16,8 @@ pub struct Addition {
     pub entry: String,
     /// Only for these crates (`by`).
     pub by: Vec<String>,
+    /// It names a protected or sensitive place (`protected = true`).
+    pub protected: bool,
     /// A comment behind the entry, without `#`; may be empty.
     pub comment: String,
 }
@@ -31,6 +33,8 @@ pub struct Removal {
     pub key: String,
     /// The entry as written.
     pub entry: String,
+    /// Its `by`.
+    pub by: Vec<String>,
 }
 
 /// Applies the changes to a manifest's text and returns the new text. What stands in the text
@@ -70,13 +74,18 @@ fn add(root: &mut Item, addition: &Addition) -> Result<(), Diagnostic> {
 }
 
 fn value_of(addition: &Addition) -> Value {
-    if addition.by.is_empty() {
+    if addition.by.is_empty() && !addition.protected {
         return addition.entry.as_str().into();
     }
     let name = if addition.table.last().is_some_and(|last| last == "env") { "name" } else { "path" };
     let mut table = InlineTable::new();
     table.insert(name, addition.entry.as_str().into());
-    table.insert("by", Value::Array(addition.by.iter().map(String::as_str).collect()));
+    if !addition.by.is_empty() {
+        table.insert("by", Value::Array(addition.by.iter().map(String::as_str).collect()));
+    }
+    if addition.protected {
+        table.insert("protected", true.into());
+    }
     table.into()
 }
 
@@ -110,7 +119,7 @@ fn push(array: &mut Array, mut value: Value, comment: &str) {
 fn remove(root: &mut Item, removal: &Removal) {
     let Some(table) = find(root, removal) else { return };
     let Some(array) = table.get_mut(&removal.key).and_then(Item::as_array_mut) else { return };
-    array.retain(|value| !is_entry(value, &removal.entry));
+    array.retain(|value| !is_entry(value, &removal.entry) || by(value) != removal.by);
     if array.is_empty() {
         table.remove(&removal.key);
         let emptied = table.is_empty();
@@ -122,6 +131,22 @@ fn remove(root: &mut Item, removal: &Removal) {
                 parent.remove(last);
             }
         }
+    }
+}
+
+/// The index of the `[[package.metadata.sandbox.test.case]]` with this name, if the manifest has one.
+pub fn case_index(text: &str, name: &str) -> Option<usize> {
+    let document: DocumentMut = text.parse().ok()?;
+    let keys = ["package", "metadata", "sandbox", "test", "case"];
+    let cases = keys.iter().try_fold(document.as_item(), |item, key| item.get(key))?;
+    let is = |found: Option<&str>| found == Some(name);
+    match cases {
+        Item::ArrayOfTables(cases) => {
+            cases.iter().position(|case| is(case.get("name").and_then(Item::as_str)))
+        }
+        _ => cases.as_array()?.iter().position(|case| {
+            is(case.as_inline_table().and_then(|case| case.get("name")).and_then(Value::as_str))
+        }),
     }
 }
 
@@ -188,6 +213,7 @@ mod tests {
             key: key.into(),
             entry: entry.into(),
             by: Vec::new(),
+            protected: false,
             comment: String::new(),
         }
     }
@@ -240,6 +266,7 @@ mod tests {
             case: None,
             key: "read".into(),
             entry: entry.into(),
+            by: Vec::new(),
         };
         let fixed =
             apply(text, &[], &[removal(FS, "a"), removal("package.metadata.sandbox.env", "A")]).unwrap();
@@ -258,6 +285,8 @@ mod tests {
         let fixed = apply(text, &[wanted.clone()], &[]).unwrap();
         assert!(fixed.contains("read = [{ path = \"data\", by = [\"dep\"] }]"), "{fixed}");
         assert_eq!(apply(&fixed, &[wanted.clone()], &[]).unwrap(), fixed);
+        assert_eq!(case_index(&fixed, "a::*"), Some(0));
+        assert_eq!(case_index(&fixed, "b::*"), None);
         wanted.case = Some((1, "fs".into()));
         assert!(apply(text, &[wanted], &[]).is_err());
     }

@@ -6,4 +6,4 @@ pub mod generalise;
 pub mod manifest;
 
 pub use generalise::{Need, generalise};
-pub use manifest::{Addition, Removal, apply};
+pub use manifest::{Addition, Removal, apply, case_index};

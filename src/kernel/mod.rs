@@ -9,6 +9,7 @@
 //! [`seccomp::install()`] with [`seccomp::Profile::Load`], load the artifact, and the profile of what
 //! it runs next. Each filter and each Landlock layer only ever takes away.
 
+pub mod foretell;
 pub mod plan;
 pub mod rights;
 pub mod status;
@@ -29,7 +30,8 @@ mod unsupported;
 #[cfg(not(target_os = "linux"))]
 pub use unsupported::{landlock, process, rlimits, seccomp, sys};
 
-pub use landlock::{look, restrict};
+pub use foretell::{Answer, foretell};
+pub use landlock::{look, restrict, usable_abi};
 pub use plan::{Look, Narrower, NotCovered, Plan, Rule, plan};
 pub use rights::Rights;
 pub use status::{Enforced, Error, KernelStatus, LandlockLevel, Unavailable, check, status};

@@ -13,11 +13,13 @@
 //!   parent; a directory made in its place is another one, without a rule.
 //! - What is absent and cannot be created by the guest needs no rule.
 
+mod place;
+
 use super::rights::Rights;
 use crate::access::{GrantId, Operation, OperationSet};
-use crate::policy::model::{
-    Component, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern, Policy,
-};
+use crate::policy::matching::covers_path;
+use crate::policy::model::{Exception, ExceptionKind, Grant, GrantPattern, PathPattern, Policy};
+use place::{Place, is_beneath, parent, show};
 use serde::{Deserialize, Serialize};
 
 /// What is at a path, without following any symbolic link on the way or at its end.
@@ -115,81 +117,27 @@ fn places(grant: &Grant) -> impl Iterator<Item = &PathPattern> {
     pattern.into_iter().chain(&grant.target)
 }
 
-/// A path pattern as Landlock could express it: its literal beginning, and whether more follows.
-#[derive(Clone)]
-struct Place {
-    prefix: Vec<u8>,
-    glob: bool,
-    exact: bool,
+/// One place of an exception.
+struct Except<'a> {
+    exception: &'a Exception,
+    pattern: &'a PathPattern,
+    place: Place,
 }
 
-impl Place {
-    /// `None` if the pattern is relative to a `{tmp}` that is not known yet.
-    fn of(pattern: &PathPattern) -> Option<Self> {
-        if pattern.base != PathBase::Root {
-            return None;
-        }
-        let mut components = pattern.components.as_slice();
-        // `dir/**` covers `dir` and all beneath it, as `dir` does.
-        while let [rest @ .., Component::AnyDepth] = components {
-            if pattern.exact {
-                break;
-            }
-            components = rest;
-        }
-        let mut prefix = Vec::new();
-        for component in components {
-            let Component::Literal(name) = component else { break };
-            prefix.push(b'/');
-            prefix.extend_from_slice(name);
-        }
-        let glob = components.iter().any(|component| !matches!(component, Component::Literal(_)));
-        if prefix.is_empty() {
-            prefix.push(b'/');
-        }
-        Some(Self { prefix, glob, exact: pattern.exact })
-    }
-
-    /// Whether it may match `path`; without certainty, yes.
-    fn may_cover(&self, path: &[u8]) -> bool {
-        if self.exact && !self.glob { self.prefix == path } else { is_beneath(path, &self.prefix) }
-    }
-}
-
-/// Whether `path` is `ancestor` or beneath it.
-fn is_beneath(path: &[u8], ancestor: &[u8]) -> bool {
-    ancestor == b"/"
-        || path.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
-}
-
-fn parent(path: &[u8]) -> Option<&[u8]> {
-    match path.iter().rposition(|byte| *byte == b'/')? {
-        0 if path.len() == 1 => None,
-        0 => Some(b"/"),
-        end => Some(&path[..end]),
-    }
-}
-
-/// A path for a person, between backticks.
-fn show(path: &[u8]) -> String {
-    format!("`{}`", String::from_utf8_lossy(path).escape_debug())
-}
-
-fn exceptions(policy: &Policy) -> Vec<(&Exception, Place)> {
+fn exceptions(policy: &Policy) -> Vec<Except<'_>> {
     let places = policy.exceptions.iter().flat_map(|exception| {
-        [Some(&exception.pattern), exception.target.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(move |it| (exception, it))
+        std::iter::once(&exception.pattern).chain(&exception.target).map(move |pattern| (exception, pattern))
     });
-    places.filter_map(|(exception, pattern)| Some((exception, Place::of(pattern)?))).collect()
+    places
+        .filter_map(|(exception, pattern)| Some(Except { exception, pattern, place: Place::of(pattern)? }))
+        .collect()
 }
 
 struct Planner<'a> {
     policy: &'a Policy,
     look: &'a dyn Fn(&[u8]) -> Look,
     creates: Vec<Place>,
-    exceptions: Vec<(&'a Exception, Place)>,
+    exceptions: Vec<Except<'a>>,
     plan: Plan,
 }
 
@@ -222,9 +170,11 @@ impl Planner<'_> {
     }
 
     fn place(&mut self, grant: &Grant, operations: OperationSet, place: &Place) {
-        let operations = self.without_excepted(grant, operations, &place.prefix);
         let path = place.prefix.as_slice();
-        match (self.look)(path) {
+        let found = (self.look)(path);
+        let file = matches!(found, Look::File | Look::Other);
+        let operations = self.without_excepted(grant, operations, path, file);
+        match found {
             Look::Dir if place.glob => {
                 let why = format!(
                     "`{}` becomes all that is beneath {}, as the kernel matches no patterns",
@@ -322,25 +272,37 @@ impl Planner<'_> {
         self.rule(grant, directory, true, rights_beneath(operations), Some(why));
     }
 
-    /// Leaves out what an exception takes from the whole place.
-    fn without_excepted(&self, grant: &Grant, operations: OperationSet, prefix: &[u8]) -> OperationSet {
-        let whole = |place: &Place| !place.glob && !place.exact && is_beneath(prefix, &place.prefix);
-        self.exceptions.iter().filter(|(_, place)| whole(place)).fold(operations, |left, (exception, _)| {
-            match exception.kind {
-                ExceptionKind::Deny | ExceptionKind::Hide => OperationSet::EMPTY,
-                ExceptionKind::Protected if grant.protected => left,
-                ExceptionKind::Protected => left.difference(OperationSet::FS_CHANGE),
-            }
+    /// Leaves out what an exception takes from the whole place: a file, or a directory with all
+    /// that is beneath it.
+    fn without_excepted(
+        &self,
+        grant: &Grant,
+        operations: OperationSet,
+        path: &[u8],
+        file: bool,
+    ) -> OperationSet {
+        let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+        let whole = |except: &&Except<'_>| {
+            let place = &except.place;
+            let directory = !place.glob && !place.exact && is_beneath(path, &place.prefix);
+            directory || file && covers_path(except.pattern, &names)
+        };
+        self.exceptions.iter().filter(whole).fold(operations, |left, except| match except.exception.kind {
+            ExceptionKind::Deny | ExceptionKind::Hide => OperationSet::EMPTY,
+            ExceptionKind::Protected if grant.protected => left,
+            ExceptionKind::Protected => left.difference(OperationSet::FS_CHANGE),
         })
     }
 
     /// What the policy takes out of all that is beneath `path`.
     fn exceptions_within(&self, grant: &Grant, path: &[u8], rights: Rights) -> Option<String> {
-        let within = |(exception, place): &&(&Exception, Place)| {
+        let within = |Except { exception, place, .. }: &&Except<'_>| {
             let overlaps = is_beneath(&place.prefix, path) || place.glob && is_beneath(path, &place.prefix);
             let matters = match exception.kind {
+                // Whoever says `protected = true` names a place, not what else is protected beneath it.
                 ExceptionKind::Protected => {
-                    !grant.protected && !Rights::READ_FILE.union(Rights::READ_DIR).contains(rights)
+                    let named = grant.protected && !place.glob && is_beneath(path, &place.prefix);
+                    !named && !Rights::READ_FILE.union(Rights::READ_DIR).contains(rights)
                 }
                 ExceptionKind::Deny | ExceptionKind::Hide => true,
             };
@@ -350,7 +312,7 @@ impl Planner<'_> {
             .exceptions
             .iter()
             .filter(within)
-            .map(|(exception, place)| match exception.provenance.text.as_str() {
+            .map(|Except { exception, place, .. }| match exception.provenance.text.as_str() {
                 "" => show(&place.prefix),
                 text => format!("`{}`", text.escape_debug()),
             })

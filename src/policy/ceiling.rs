@@ -1,8 +1,8 @@
 //! `--ceiling`: what bounds the manifests. A grant that the ceiling does not provably cover is not
 //! granted, and said.
 
-use super::matching::{env_covers, path_covers};
-use super::model::{ExceptionKind, Grant, GrantPattern, LimitsPatch, PackagePolicy, PathPattern, Scope};
+use super::compare::covered;
+use super::model::{ExceptionKind, Grant, LimitsPatch, PackagePolicy, Scope};
 use super::pattern::shown;
 use super::places::{Lookup, Places};
 use super::resolve::{Files, Manifests, Resolver, span_of};
@@ -85,10 +85,12 @@ impl Ceiling {
                 let covered = if grant.provenance.file.as_os_str().is_empty() {
                     grant.operations
                 } else {
-                    layer.covered(&grant)
+                    covered(layer.policy.grants.iter(), &grant)
                 };
                 if covered != grant.operations {
                     out.push(layer.above(&grant, covered, files));
+                    let lost = grant.operations.difference(covered);
+                    policy.above.push(Grant { operations: lost, ..grant.clone() });
                     grant.operations = covered;
                 }
                 if !grant.operations.is_empty() {
@@ -112,36 +114,6 @@ impl Ceiling {
 }
 
 impl Layer {
-    /// The operations of a grant that this layer covers.
-    fn covered(&self, grant: &Grant) -> OperationSet {
-        let one = |operation: &_| {
-            let wanted = OperationSet::of(*operation);
-            let able = |wide: &&Grant| {
-                wide.operations.contains_all(wanted)
-                    && scope_covers(&wide.scope, &grant.scope)
-                    && (wide.by.is_empty()
-                        || (!grant.by.is_empty() && grant.by.iter().all(|name| wide.by.contains(name))))
-                    && (wide.protected || !grant.protected)
-            };
-            match &grant.pattern {
-                GrantPattern::Env(narrow) => {
-                    self.policy.grants.iter().filter(able).any(
-                        |wide| matches!(&wide.pattern, GrantPattern::Env(wide) if env_covers(wide, narrow)),
-                    )
-                }
-                GrantPattern::Path(narrow) => std::iter::once(narrow)
-                    .chain(&grant.target)
-                    .all(|narrow| self.policy.grants.iter().filter(able).any(|wide| covers(wide, narrow))),
-            }
-        };
-        grant
-            .operations
-            .iter()
-            .filter(one)
-            .map(OperationSet::of)
-            .fold(OperationSet::EMPTY, OperationSet::union)
-    }
-
     fn above(&self, grant: &Grant, covered: OperationSet, files: &Files<'_>) -> Diagnostic {
         let text = shown(&grant.provenance.text);
         let key = &grant.provenance.key;
@@ -170,22 +142,6 @@ impl Layer {
             *patch = clamp(patch, &bound, false);
         }
         limits.insert(0, (Scope::Always, bound));
-    }
-}
-
-fn covers(wide: &Grant, narrow: &PathPattern) -> bool {
-    let own = match &wide.pattern {
-        GrantPattern::Path(path) => Some(path),
-        GrantPattern::Env(_) => None,
-    };
-    own.into_iter().chain(&wide.target).any(|wide| path_covers(wide, narrow))
-}
-
-fn scope_covers(wide: &Scope, narrow: &Scope) -> bool {
-    match (wide, narrow) {
-        (Scope::Always, _) | (Scope::Test, Scope::Case { .. }) => true,
-        (Scope::Case { name: wide, .. }, Scope::Case { name: narrow, .. }) => wide == narrow,
-        _ => wide == narrow,
     }
 }
 

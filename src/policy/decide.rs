@@ -5,7 +5,7 @@
 //! `hide`, then protected places, then grants; the order of entries does not matter; what no entry
 //! covers is denied.
 
-use super::matching::glob_matches;
+use super::matching::{glob_matches, is_secret_env};
 use super::model::{EnvPattern, ExceptionKind, GrantPattern, PathBase, PathPattern, Policy};
 use super::trie::{self, Active, Entry, Found, Kind, Trie};
 use crate::access::{Decision, GrantId, Operation, OperationSet, Resource};
@@ -207,7 +207,10 @@ impl Decider {
             return Decision::Allowed(Some(id));
         }
         let matching = || {
-            let patterns = self.name_patterns.iter().filter(|(pattern, _)| glob_matches(&pattern.0, name));
+            // Whoever writes `CARGO_*` does not mean `CARGO_REGISTRY_TOKEN`: a secret is named in full.
+            let secret = is_secret_env(name);
+            let matches = move |pattern: &EnvPattern| !secret && glob_matches(&pattern.0, name);
+            let patterns = self.name_patterns.iter().filter(move |(pattern, _)| matches(pattern));
             patterns.map(|(_, grants)| grants)
         };
         if let Some(id) = matching().filter_map(|grants| grants.all).min() {

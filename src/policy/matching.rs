@@ -167,9 +167,39 @@ pub fn path_covers(wide: &PathPattern, narrow: &PathPattern) -> bool {
     })
 }
 
-/// The same for names of environment variables.
+/// The same for names of environment variables. No wildcard covers the name of a secret.
 pub fn env_covers(wide: &EnvPattern, narrow: &EnvPattern) -> bool {
-    glob_covers(&wide.0, &narrow.0)
+    let secret = matches!(narrow.0.as_slice(), [Some(name)] if is_secret_env(name));
+    glob_covers(&wide.0, &narrow.0) && (!secret || wide.0.iter().all(Option::is_some))
+}
+
+/// Words by which variables that hold a secret are named.
+const SECRET_WORDS: &[&str] = &[
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "CREDENTIAL",
+    "COOKIE",
+    "_KEY",
+    "APIKEY",
+    "_AUTH",
+    "_PAT",
+    "_DSN",
+    "DATABASE_URL",
+    "WEBHOOK",
+];
+
+/// Whether a variable is named as those are that hold a secret, such as `GITHUB_TOKEN`: a grant must name
+/// it in full, wildcards leave it out.
+pub fn is_secret_env(name: &[u8]) -> bool {
+    let name = name.to_ascii_uppercase();
+    SECRET_WORDS.iter().any(|word| match word.strip_prefix('_') {
+        // `_KEY` ends a word: `API_KEY` and `SSH_KEY_FILE`, not `KEYBOARD`.
+        Some(_) => name.split(|byte| *byte == b'_').any(|part| part == &word.as_bytes()[1..]),
+        None => find(&name, word.as_bytes()).is_some(),
+    })
 }
 
 fn is_literal(component: &Component) -> bool {

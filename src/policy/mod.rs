@@ -5,7 +5,9 @@
 
 mod ceiling;
 mod command_line;
+pub mod compare;
 pub mod decide;
+pub mod lint;
 pub mod matching;
 pub mod model;
 pub mod pattern;

@@ -183,6 +183,8 @@ pub struct PackagePolicy {
     /// Symbolic links on the way to a grant, the package root or the current directory, found when
     /// the policy was resolved: they may be followed.
     pub links: Vec<Vec<u8>>,
+    /// What the manifest grants and a ceiling took away: nothing to suggest again.
+    pub above: Vec<Grant>,
 }
 
 /// Limits as a table says them: what is `None` is left as it was.

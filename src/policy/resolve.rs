@@ -1,20 +1,24 @@
 //! From manifests to a [`PackagePolicy`]: merge, resolve, and check against protected places.
 
+mod parts;
+
+pub(super) use parts::span_of;
+
 use super::ceiling::Ceiling;
 use super::command_line::CommandLineGrants;
 use super::matching::literal_prefix;
 use super::model::{
-    Component, Exception, ExceptionKind, Grant, GrantPattern, LimitsPatch, PackagePolicy, PathBase,
-    PathPattern, Provenance, Scope,
+    Component, Exception, ExceptionKind, GrantPattern, LimitsPatch, PackagePolicy, PathBase, PathPattern,
+    Provenance, Scope,
 };
-use super::pattern::{PatternError, joined, literals, parse_env, parse_path, shown};
+use super::pattern::{joined, literals, parse_env, parse_path, shown};
 use super::places::{Lookup, Places, bytes};
 use super::protected::{Conflict, Protected};
 use super::schema::{self, EntryKey, Form, RawEntry, RawManifest, RawSandbox};
-use crate::access::{ExceptionId, GrantId, Operation, OperationSet};
+use crate::access::{ExceptionId, Operation, OperationSet};
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
+use parts::{diagnose, push_exception, push_grant, rank};
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// What permissions are read from.
@@ -182,7 +186,7 @@ impl<'a> Resolver<'a> {
             match parse_env(&entry.text) {
                 Ok(pattern) => {
                     if self.checks && pattern.0.iter().all(Option::is_none) {
-                        let message = "`*` passes on every variable, with all secrets among them";
+                        let message = "`*` passes on every variable whose name does not sound like a secret";
                         report(Diagnostic::warning("every-variable", message), out);
                     }
                     let operations = OperationSet::of(Operation::EnvRead);
@@ -363,70 +367,4 @@ pub(super) fn operations(key: EntryKey) -> OperationSet {
         EntryKey::EnvRead => OperationSet::of(Operation::EnvRead),
         EntryKey::Deny | EntryKey::Hide => OperationSet::EMPTY,
     }
-}
-
-/// How narrow a scope is: later ones replace earlier ones.
-fn rank(scope: &Scope) -> u8 {
-    match scope {
-        Scope::Always => 0,
-        Scope::Bin(_) | Scope::Example(_) => 1,
-        Scope::Test => 2,
-        Scope::Case { .. } => 3,
-    }
-}
-
-fn diagnose(error: &PatternError) -> Diagnostic {
-    let diagnostic = Diagnostic::error(error.code, error.message.clone());
-    if error.help.is_empty() { diagnostic } else { diagnostic.help(error.help.clone()) }
-}
-
-fn push_grant(
-    policy: &mut PackagePolicy,
-    entry: &RawEntry,
-    operations: OperationSet,
-    pattern: GrantPattern,
-    target: Option<PathPattern>,
-    protected: bool,
-) {
-    policy.grants.push(Grant {
-        id: GrantId(policy.grants.len() as u32),
-        operations,
-        pattern,
-        target,
-        by: entry.by.clone(),
-        scope: entry.scope.clone(),
-        protected,
-        provenance: entry.provenance.clone(),
-    });
-}
-
-fn push_exception(
-    policy: &mut PackagePolicy,
-    entry: &RawEntry,
-    kind: ExceptionKind,
-    pattern: PathPattern,
-    target: Option<PathPattern>,
-) {
-    policy.exceptions.push(Exception {
-        id: ExceptionId(policy.exceptions.len() as u32),
-        kind,
-        pattern,
-        target,
-        scope: entry.scope.clone(),
-        provenance: entry.provenance.clone(),
-    });
-}
-
-/// The place of an entry that a provenance was made from, for a diagnostic about it.
-pub(super) fn span_of(provenance: &Provenance, files: &Files<'_>) -> Option<(Arc<SourceFile>, Range<usize>)> {
-    let file = [files.package, files.workspace].into_iter().find(|file| file.path == provenance.file)?;
-    let line =
-        file.text.split_inclusive('\n').take(provenance.line.checked_sub(1)? as usize).map(str::len).sum();
-    let rest = file.text.get(line..)?;
-    let column: usize =
-        rest.chars().take(provenance.column.checked_sub(1)? as usize).map(char::len_utf8).sum();
-    let start = line + column;
-    let end = start
-        + rest.get(column..)?.lines().next().map_or(0, |line| line.len().min(provenance.text.len() + 2));
-    Some((Arc::clone(file), start..file.text.floor_char_boundary(end)))
 }

@@ -2,8 +2,11 @@
 //! Every key that is not known and every value of a wrong type is found here.
 
 mod entries;
+mod raw;
 
-use super::model::{LimitsPatch, Provenance, Scope};
+pub(super) use raw::{EntryKey, RawEntry, RawManifest, RawSandbox};
+
+use super::model::{LimitsPatch, Scope};
 use super::pattern::shown;
 use super::units;
 use super::words::{lower_first, nearest};
@@ -15,67 +18,6 @@ use toml_edit::{Document, Item, Key, TableLike, Value};
 
 /// More entries in one manifest than that are refused.
 const MAX_ENTRIES: usize = 20_000;
-
-/// The keys of `fs` and `env` that hold entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum EntryKey {
-    Read,
-    Write,
-    List,
-    Stat,
-    Create,
-    Modify,
-    Delete,
-    Deny,
-    Hide,
-    EnvRead,
-}
-
-impl EntryKey {
-    pub(super) const FS: [(&'static str, Self); 9] = [
-        ("read", Self::Read),
-        ("write", Self::Write),
-        ("list", Self::List),
-        ("stat", Self::Stat),
-        ("create", Self::Create),
-        ("modify", Self::Modify),
-        ("delete", Self::Delete),
-        ("deny", Self::Deny),
-        ("hide", Self::Hide),
-    ];
-}
-
-/// One entry of a list.
-#[derive(Clone, Debug)]
-pub(super) struct RawEntry {
-    pub(super) key: EntryKey,
-    pub(super) text: String,
-    /// Where the string stands.
-    pub(super) span: Range<usize>,
-    pub(super) by: Vec<String>,
-    pub(super) protected: bool,
-    pub(super) scope: Scope,
-    pub(super) provenance: Provenance,
-}
-
-/// A `sandbox` table, flattened: the scope of each thing beside it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RawSandbox {
-    /// `workspace = true`, and where.
-    pub(super) inherits: Option<Range<usize>>,
-    pub(super) entries: Vec<RawEntry>,
-    pub(super) set: Vec<(Scope, BTreeMap<String, String>)>,
-    /// One for each table there is, so that an empty table is known too.
-    pub(super) limits: Vec<(Scope, LimitsPatch)>,
-}
-
-/// What a manifest says.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RawManifest {
-    pub(super) name: String,
-    pub(super) package: Option<RawSandbox>,
-    pub(super) workspace: Option<RawSandbox>,
-}
 
 /// Where the tables are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

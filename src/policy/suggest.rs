@@ -1,5 +1,6 @@
 //! The smallest entry that would have allowed an access.
 
+use super::decide::Decider;
 use super::matching::covers_path;
 use super::model::{Exception, ExceptionKind, PackagePolicy, PathBase, PathPattern, Scope};
 use super::pattern::{escape, literals, parse_env, parse_path, shown};
@@ -9,7 +10,7 @@ use super::resolve::operations;
 use super::schema::EntryKey;
 use super::select::{Bindings, TargetKind};
 use super::words::quoted;
-use crate::access::{Access, Operation, Resource};
+use crate::access::{Access, Decision, Operation, Resource};
 
 /// Who tried.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +71,9 @@ pub fn suggest(
     access: &Access,
     target: &Target<'_>,
 ) -> Suggested {
+    if is_above(policy, access, target) {
+        return Suggested::none("the manifest grants it, but that is above the ceiling");
+    }
     let key = match access.operation {
         Operation::Read => EntryKey::Read,
         Operation::List => EntryKey::List,
@@ -105,6 +109,17 @@ pub fn suggest(
     let suggestion =
         Some(Suggestion { manifest: manifest.to_owned(), table, key, entry, protected, scope, paste });
     Suggested { suggestion, note }
+}
+
+/// Whether the manifest would allow it without its ceiling.
+fn is_above(policy: &PackagePolicy, access: &Access, target: &Target<'_>) -> bool {
+    if policy.above.is_empty() {
+        return false;
+    }
+    let above = PackagePolicy { grants: policy.above.clone(), ..PackagePolicy::default() };
+    let above = above.for_target(target.kind, target.name, target.test, target.bind);
+    let decision = Decider::new(&above).decide(access.operation, &access.resource);
+    matches!(decision, Decision::Allowed(Some(_)) | Decision::DependsOnOrigin)
 }
 
 fn path_entry(

@@ -10,7 +10,7 @@ use super::json::wire::{Severity, TestVerdict, Verdict};
 use super::json::{Report as Wire, wire};
 use super::locate::{Location, Prefix};
 use super::{Reporter, escape, render, summary, unite};
-use crate::event::{Report, RunEvent};
+use crate::event::RunEvent;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -44,17 +44,16 @@ impl<W: Write> Github<W> {
         self.human.get_mut()
     }
 
-    /// Writes the end of a report. [`Reporter::finish`] comes here too.
-    pub fn finish_wire(&mut self, report: &Wire) -> io::Result<()> {
-        let human = self.human.finish_wire(report);
+    /// Lets GitHub take commands again, and gives it ours.
+    fn annotate(&mut self, annotations: &str) -> io::Result<()> {
         let mut text = format!("::{}::\n", self.token);
         for message in &self.messages {
             text += &self.message(message);
         }
-        text += &annotations(report, &self.prefix, self.unused);
+        text += annotations;
         let out = self.human.get_mut();
         let annotated = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        self.failed.take().map_or(Ok(()), Err).and(human).and(annotated)
+        self.failed.take().map_or(annotated, Err)
     }
 
     fn message(&self, message: &wire::Message) -> String {
@@ -89,8 +88,15 @@ impl<W: Write> Reporter for Github<W> {
         self.human.event(event);
     }
 
-    fn finish(&mut self, report: &Report) -> io::Result<()> {
-        self.finish_wire(&report.into())
+    fn finish_wire(&mut self, report: &Wire) -> io::Result<()> {
+        let human = self.human.finish_wire(report);
+        let text = annotations(report, &self.prefix, self.unused);
+        self.annotate(&text).and(human)
+    }
+
+    fn stop(&mut self, report: &Wire) -> io::Result<()> {
+        let human = self.human.stop(report);
+        self.annotate("").and(human)
     }
 }
 

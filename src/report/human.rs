@@ -5,7 +5,7 @@ use super::json::{Report as Wire, wire};
 use super::progress::Progress;
 use super::{Reporter, escape, render, summary, unite};
 use crate::diagnostic::Severity;
-use crate::event::{GuestOutcome, Report, RunEvent, TestId, TestReport, TestVerdict};
+use crate::event::{GuestOutcome, RunEvent, TestId, TestReport, TestVerdict};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -209,48 +209,6 @@ impl<W: Write> Human<W> {
         let name = format!("{} {}", escape::line(&test.binary), escape::line(&test.name));
         self.paint(style, &format!("──── output of {name} ────"))
     }
-
-    /// Writes the end of a report: violations, failures, unused grants, notes and the summary.
-    /// [`Reporter::finish`] comes here too; a merged report has only this.
-    pub fn finish_wire(&mut self, report: &Wire) -> io::Result<()> {
-        self.flush_rest();
-        self.progress.finish();
-        let renderer = render::renderer(self.options.styled);
-        for united in unite::wire(report) {
-            self.gap();
-            self.print(&render::violation(&united, &renderer));
-        }
-        let unused = if self.options.unused { report.unused.as_slice() } else { &[] };
-        for grant in unused {
-            self.gap();
-            self.print(&render::unused(grant, &renderer));
-        }
-        for note in &report.notes {
-            self.gap();
-            let note = format!("{}: {}\n", self.paint(GOOD, "note"), escape::block(note.as_bytes()));
-            self.print(&note);
-        }
-        let news = report.counts.violations > 0 || !unused.is_empty() || !report.notes.is_empty();
-        if news || !self.failures.is_empty() {
-            self.gap();
-        }
-        for failure in std::mem::take(&mut self.failures) {
-            self.print(&failure);
-        }
-        let fine = matches!(report.verdict, wire::Verdict::Passed);
-        if !(fine && self.options.quiet && report.counts.violations == 0) {
-            let style = match report.verdict {
-                wire::Verdict::Passed => GOOD,
-                wire::Verdict::Exited => ODD,
-                _ => BAD,
-            };
-            self.status(style, summary::verb(report.verdict), &summary::facts(report));
-        }
-        if let Err(error) = self.out.flush() {
-            self.failed.get_or_insert(error);
-        }
-        self.failed.take().map_or(Ok(()), Err)
-    }
 }
 
 impl<W: Write> Reporter for Human<W> {
@@ -306,8 +264,53 @@ impl<W: Write> Reporter for Human<W> {
         }
     }
 
-    fn finish(&mut self, report: &Report) -> io::Result<()> {
-        self.finish_wire(&report.into())
+    /// Writes the end of a report: violations, failures, unused grants, notes and the summary.
+    fn finish_wire(&mut self, report: &Wire) -> io::Result<()> {
+        self.flush_rest();
+        self.progress.finish();
+        let renderer = render::renderer(self.options.styled);
+        for united in unite::wire(report) {
+            self.gap();
+            self.print(&render::violation(&united, &renderer));
+        }
+        let unused = if self.options.unused { report.unused.as_slice() } else { &[] };
+        for grant in unused {
+            self.gap();
+            self.print(&render::unused(grant, &renderer));
+        }
+        for note in &report.notes {
+            self.gap();
+            let note = format!("{}: {}\n", self.paint(GOOD, "note"), escape::block(note.as_bytes()));
+            self.print(&note);
+        }
+        let news = report.counts.violations > 0 || !unused.is_empty() || !report.notes.is_empty();
+        if news || !self.failures.is_empty() {
+            self.gap();
+        }
+        for failure in std::mem::take(&mut self.failures) {
+            self.print(&failure);
+        }
+        let fine = matches!(report.verdict, wire::Verdict::Passed);
+        if !(fine && self.options.quiet && report.counts.violations == 0) {
+            let style = match report.verdict {
+                wire::Verdict::Passed => GOOD,
+                wire::Verdict::Exited => ODD,
+                _ => BAD,
+            };
+            self.status(style, summary::verb(report.verdict), &summary::facts(report));
+        }
+        if let Err(error) = self.out.flush() {
+            self.failed.get_or_insert(error);
+        }
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// The messages have said everything.
+    fn stop(&mut self, _report: &Wire) -> io::Result<()> {
+        self.flush_rest();
+        self.progress.finish();
+        let flushed = self.out.flush();
+        self.failed.take().map_or(flushed, Err)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::json::wire::{Message, Report as WireReport, Target, Test, Text};
 use super::{Reporter, escape};
-use crate::event::{Report, RunEvent, TestId};
+use crate::event::{RunEvent, TestId};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -101,8 +101,8 @@ impl<W: Write> Reporter for Messages<W> {
         self.line(&line);
     }
 
-    fn finish(&mut self, report: &Report) -> io::Result<()> {
-        self.line(&Line::Finished { report: report.into() });
+    fn finish_wire(&mut self, report: &WireReport) -> io::Result<()> {
+        self.line(&Line::Finished { report: report.clone() });
         self.failed.take().map_or(Ok(()), Err)
     }
 }

@@ -27,7 +27,16 @@ pub trait Reporter {
     /// Takes note of what happens.
     fn event(&mut self, event: &RunEvent);
     /// Writes what is known at the end, and flushes.
-    fn finish(&mut self, report: &Report) -> io::Result<()>;
+    fn finish(&mut self, report: &Report) -> io::Result<()> {
+        self.finish_wire(&report.into())
+    }
+    /// The same from the wire format, such as a merged report.
+    fn finish_wire(&mut self, report: &json::Report) -> io::Result<()>;
+    /// Ends without anything to report but `report`'s status: the command could not be done, and the
+    /// messages have said why.
+    fn stop(&mut self, report: &json::Report) -> io::Result<()> {
+        self.finish_wire(report)
+    }
 }
 
 /// Several outputs as one: each gets everything, whether or not another one fails.
@@ -42,10 +51,18 @@ impl Reporter for All {
     }
 
     /// Finishes all of them; the first error is returned.
-    fn finish(&mut self, report: &Report) -> io::Result<()> {
+    fn finish_wire(&mut self, report: &json::Report) -> io::Result<()> {
         let mut result = Ok(());
         for reporter in &mut self.0 {
-            result = result.and(reporter.finish(report));
+            result = result.and(reporter.finish_wire(report));
+        }
+        result
+    }
+
+    fn stop(&mut self, report: &json::Report) -> io::Result<()> {
+        let mut result = Ok(());
+        for reporter in &mut self.0 {
+            result = result.and(reporter.stop(report));
         }
         result
     }

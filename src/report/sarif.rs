@@ -30,8 +30,8 @@ impl<W: Write> Sarif<W> {
 impl<W: Write> Reporter for Sarif<W> {
     fn event(&mut self, _event: &event::RunEvent) {}
 
-    fn finish(&mut self, report: &event::Report) -> io::Result<()> {
-        write(&report.into(), &self.prefix, self.unused, &mut self.out)
+    fn finish_wire(&mut self, report: &Report) -> io::Result<()> {
+        write(report, &self.prefix, self.unused, &mut self.out)
     }
 }
 

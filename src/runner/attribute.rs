@@ -9,6 +9,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GrantPlace, GrantUse, GuestOutcome, Snippet, Suggestion, Violation};
 use crate::policy::{PackagePolicy, Provenance};
 use crate::symbols::{self, StuckCall};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,15 @@ pub struct Attribution<'a> {
     /// Violations were let through.
     pub audit: bool,
     known: HashMap<RawFrame, Vec<Frame>>,
+    /// Bytes of backtraces that may still be told.
+    room: Cell<usize>,
 }
+
+/// Frames that are told of one backtrace, inlined calls among them.
+const MOST_FRAMES: usize = 256;
+/// Bytes of all backtraces that are told of one artifact. What comes after keeps its origin: debug
+/// information can give every frame names of a kilobyte, and a guest can make thousands of violations.
+const MOST_BYTES: usize = 64 << 20;
 
 impl<'a> Attribution<'a> {
     /// Nothing is known of any frame yet.
@@ -39,7 +48,15 @@ impl<'a> Attribution<'a> {
         packages: &'a Packages,
         audit: bool,
     ) -> Self {
-        Self { policy, manifest, workspace, packages, audit, known: HashMap::new() }
+        Self {
+            policy,
+            manifest,
+            workspace,
+            packages,
+            audit,
+            known: HashMap::new(),
+            room: Cell::new(MOST_BYTES),
+        }
     }
 
     /// Finds the symbols of all these backtraces at once, as far as they are not known.
@@ -60,7 +77,15 @@ impl<'a> Attribution<'a> {
 
     /// All source-level frames of a backtrace, innermost first.
     pub fn frames(&self, backtrace: &[RawFrame]) -> Vec<Frame> {
-        backtrace.iter().filter_map(|raw| self.known.get(raw)).flatten().cloned().collect()
+        backtrace.iter().filter_map(|raw| self.known.get(raw)).flatten().take(MOST_FRAMES).cloned().collect()
+    }
+
+    /// The backtrace as it is told: nothing once there was too much of it.
+    fn told(&self, backtrace: Vec<Frame>) -> Vec<Frame> {
+        let size = |f: &Frame| size_of::<Frame>() + f.krate.len() + f.function.len() + f.file.len();
+        let left = self.room.get().checked_sub(backtrace.iter().map(size).sum());
+        self.room.set(left.unwrap_or(0));
+        if left.is_some() { backtrace } else { Vec::new() }
     }
 
     /// The origin of a backtrace, with its package as cargo names it.
@@ -95,7 +120,7 @@ impl<'a> Attribution<'a> {
             test: test.map(str::to_owned),
             snippet: origin.as_ref().and_then(|origin| self.snippet(&origin.frame)),
             origin,
-            backtrace,
+            backtrace: self.told(backtrace),
             suggestion,
             allowed: self.audit,
         }

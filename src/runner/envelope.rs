@@ -1,11 +1,14 @@
 //! What `--audit` lets through although no grant covers it: reading anything but sensitive places,
-//! changing the package (but its protected places) and the private directory. Both walls hold it.
+//! changing the package (but its protected places), cargo's folder for tests and the private
+//! directory, and environment variables that do not look like secrets. Both walls hold it.
 
-use crate::access::{ExceptionId, GrantId, OperationSet};
+use crate::access::{Access, Decision, ExceptionId, GrantId, Operation, OperationSet, Resource};
+use crate::event::{TargetReport, Violation};
+use crate::policy::decide::is_implied_env;
 use crate::policy::protected::Protected;
 use crate::policy::{
-    Component, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern, Places, Policy,
-    Provenance, Scope,
+    Component, Decider, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern,
+    Places, Policy, Provenance, Scope,
 };
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -15,14 +18,68 @@ use std::path::{Component as Part, Path};
 /// let through at all.
 const DEPTH: usize = 6;
 
+/// Parts of the names of variables that hold secrets: their values stay outside of an audit.
+const SECRETS: &[&str] = &["TOKEN", "SECRET", "PASSW", "CREDENTIAL", "KEY", "AUTH", "COOKIE", "SESSION"];
+
+/// Whether a variable looks like one that holds a secret.
+pub fn looks_secret(name: &[u8]) -> bool {
+    let upper = String::from_utf8_lossy(name).to_uppercase();
+    SECRETS.iter().any(|part| upper.contains(part))
+}
+
+/// Whether an access that no grant covers was let through by an audit with this envelope.
+pub fn let_through(envelope: &Decider, access: &Access) -> bool {
+    match &access.resource {
+        // What the caller has not set either was not withheld.
+        Resource::Env(name) => !looks_secret(name),
+        _ => matches!(envelope.decide(access.operation, &access.resource), Decision::Allowed(_)),
+    }
+}
+
+/// What is to be said aloud of every audit, for [`Report::notes`](crate::event::Report::notes).
+pub fn audit_note(targets: &[TargetReport]) -> String {
+    let tests = targets.iter().flat_map(|target| &target.tests).flat_map(|test| &test.violations);
+    let all: Vec<&Violation> = targets.iter().flat_map(|target| &target.violations).chain(tests).collect();
+    let denied = all.iter().filter(|violation| !violation.allowed).count();
+    let mut note = "this was an audit: the grants of the manifest were NOT enforced. Still denied was \
+        changing anything but the package (without its protected places), cargo's folder for tests and the \
+        private directory, and reading keys and other sensitive places"
+        .to_owned();
+    if denied > 0 {
+        note.push_str(&format!("; {denied} of the {} accesses below were denied for that", all.len()));
+    }
+    note
+}
+
+/// The policy with every variable of the caller that does not look like a secret.
+pub(super) fn with_environment(mut policy: Policy) -> Policy {
+    for (name, _) in std::env::vars_os() {
+        let name = name.as_bytes();
+        if !looks_secret(name) && !is_implied_env(name) {
+            let pattern = GrantPattern::Env(EnvPattern(vec![Some(name.to_vec())]));
+            push(&mut policy, pattern, OperationSet::of(Operation::EnvRead), false);
+        }
+    }
+    policy
+}
+
 /// The envelope around a policy. The policy's own grants and exceptions are part of it.
 pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> Policy {
-    let mut around = policy.clone();
+    let mut around = with_environment(policy.clone());
+    if let Some(tmp) = tmp {
+        around.set.entry("TMPDIR".to_owned()).or_insert_with(|| tmp.to_string_lossy().into_owned());
+    }
     let protected = Protected::new(places);
     carve(Path::new("/"), 0, &protected, &mut around);
     add(&mut around, &places.package, OperationSet::FS_ALL);
     if let Some(tmp) = tmp {
         add(&mut around, tmp, OperationSet::FS_ALL);
+    }
+    // What cargo names in CARGO_TARGET_TMPDIR, with and without our own target directory.
+    for folder in ["tmp", "sandbox/tmp"] {
+        let components = literals(&places.target_dir.join(folder));
+        let pattern = GrantPattern::Path(PathPattern { base: PathBase::Root, components, exact: false });
+        push(&mut around, pattern, OperationSet::FS_ALL, true);
     }
     let target = literals(&places.target_dir);
     let names = protected.names().map(|name| {
@@ -65,18 +122,20 @@ fn carve(folder: &Path, depth: usize, protected: &Protected, around: &mut Policy
 }
 
 fn add(around: &mut Policy, path: &Path, operations: OperationSet) {
+    let components = literals(path);
+    let pattern = GrantPattern::Path(PathPattern { base: PathBase::Root, components, exact: false });
+    push(around, pattern, operations, false);
+}
+
+fn push(around: &mut Policy, pattern: GrantPattern, operations: OperationSet, protected: bool) {
     around.grants.push(Grant {
         id: GrantId(around.grants.len() as u32),
         operations,
-        pattern: GrantPattern::Path(PathPattern {
-            base: PathBase::Root,
-            components: literals(path),
-            exact: false,
-        }),
+        pattern,
         target: None,
         by: Vec::new(),
         scope: Scope::Always,
-        protected: false,
+        protected,
         provenance: Provenance::default(),
     });
 }
@@ -143,6 +202,26 @@ mod tests {
         assert!(!may(Operation::Read, ".ssh/id") && !may(Operation::Read, ".config/gh/hosts.yml"));
         assert!(!may(Operation::Modify, "notes/x") && !may(Operation::Modify, "work/p/Cargo.toml"));
         assert!(!may(Operation::Modify, "work/p/src/main.rs") && !may(Operation::Create, "work/p/target/x"));
+        assert!(may(Operation::Create, "work/p/target/tmp/x"));
+        assert!(!may(Operation::Create, "work/p/target/tmp/Cargo.toml"));
+        assert!(!may(Operation::Modify, "work/p/.git/config") && !may(Operation::Delete, "notes/x"));
+    }
+
+    #[test]
+    fn secrets_of_the_environment_stay_outside() {
+        for name in ["GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "my_password", "SSH_AUTH_SOCK"] {
+            assert!(looks_secret(name.as_bytes()), "{name}");
+        }
+        assert!(!looks_secret(b"RUST_LOG") && !looks_secret(b"HOME"));
+        let tmp = Path::new("/private");
+        let around = envelope(&Places::default(), &Policy::default(), Some(tmp));
+        assert_eq!(around.set["TMPDIR"], "/private");
+        let decider = Decider::new(&around);
+        let access = |operation, resource| Access { operation, resource };
+        assert!(let_through(&decider, &access(Operation::EnvRead, Resource::Env(b"UNHEARD_OF".to_vec()))));
+        assert!(!let_through(&decider, &access(Operation::EnvRead, Resource::Env(b"A_TOKEN".to_vec()))));
+        assert!(let_through(&decider, &access(Operation::Create, Resource::Path(b"/private/x".to_vec()))));
+        assert!(!let_through(&decider, &access(Operation::Create, Resource::Path(b"/elsewhere".to_vec()))));
     }
 
     #[test]

@@ -9,11 +9,15 @@ pub mod places;
 mod prepare;
 pub mod run;
 pub mod source;
+pub mod test;
 pub mod tmp;
 pub mod verdict;
 
+pub use envelope::{audit_note, let_through, looks_secret};
 pub use failure::Failure;
-pub use prepare::{Guest, cache_dir, environment, metadata_dir, prepare, strategy};
+pub use prepare::{
+    Guest, cache_dir, environment, metadata_dir, prepare, prepare_any, strategy, test_strategies,
+};
 
 use crate::worker::{LandlockLevel, Walls};
 

@@ -68,13 +68,41 @@ pub fn prepare(
     strategy: Strategy,
     warn: &mut dyn FnMut(Diagnostic),
 ) -> Result<Guest, Failure> {
+    prepare_any(launcher, path, setup, ours, &[strategy], warn)
+}
+
+/// The same with the code of any of these compilers, the first one preferred, if it is in the cache;
+/// otherwise it is compiled with the last one.
+///
+/// # Errors
+/// As for [`prepare`].
+pub fn prepare_any(
+    launcher: &Launcher,
+    path: &Path,
+    setup: &Setup,
+    ours: bool,
+    strategies: &[Strategy],
+    warn: &mut dyn FnMut(Diagnostic),
+) -> Result<Guest, Failure> {
     let failed = |diagnostic| Failure::new(ExitStatus::Failed, diagnostic);
     let mut wasm = File::open(path).map_err(|error| {
         failed(Diagnostic::error("artifact", format!("cannot read `{}`: {error}", path.display())))
     })?;
     let cache = if setup.cache { open_cache(warn) } else { None };
-    let Artifact { code, facts, .. } =
-        launcher.prepare(&mut wasm, strategy, cache.as_ref()).map_err(failed)?;
+    let (last, others) = strategies.split_last().expect("there is a compiler");
+    let mut found = None;
+    if let Some(cache) = &cache {
+        for other in others {
+            if let Some(artifact) = launcher.cached(&mut wasm, *other, cache).map_err(failed)? {
+                found = Some((artifact, *other));
+                break;
+            }
+        }
+    }
+    let (Artifact { code, facts, .. }, strategy) = match found {
+        Some(found) => found,
+        None => (launcher.prepare(&mut wasm, *last, cache.as_ref()).map_err(failed)?, *last),
+    };
     if facts.component {
         let message = format!("`{}` is a component: wasip2 is not supported yet", path.display());
         return Err(failed(Diagnostic::error("module", message).help("build it for `wasm32-wasip1`")));
@@ -111,6 +139,19 @@ pub fn strategy(setup: &Setup) -> Strategy {
     match setup.strategy {
         StrategyChoice::Winch => Strategy::Winch,
         StrategyChoice::Cranelift | StrategyChoice::Auto => Strategy::Cranelift,
+    }
+}
+
+/// The compilers for the tests of one artifact, the one for new code last. Most artifacts of tests
+/// are built to be run once: Winch compiles them three times as fast as Cranelift, and most tests
+/// are over long before code that runs three times as fast would make up for that. A suite that
+/// computes for seconds is faster with `--compiler cranelift`, once: its code is then in the cache and
+/// preferred until the artifact changes.
+pub fn test_strategies(setup: &Setup) -> &'static [Strategy] {
+    match setup.strategy {
+        StrategyChoice::Winch => &[Strategy::Winch],
+        StrategyChoice::Cranelift => &[Strategy::Cranelift],
+        StrategyChoice::Auto => &[Strategy::Cranelift, Strategy::Winch],
     }
 }
 

@@ -1,7 +1,7 @@
 //! One run of one program: `sandbox-run`, and `runner` for an artifact from elsewhere.
 
 use super::attribute::{Attribution, grant_uses};
-use super::envelope::{beneath, envelope};
+use super::envelope::{beneath, envelope, let_through};
 use super::interrupt::Interrupt;
 use super::tmp::TmpRoot;
 use super::{Failure, Guest, Setup, attribute, environment};
@@ -67,9 +67,10 @@ pub fn wants_tmp(policy: &PackagePolicy) -> bool {
         .any(|grant| matches!(&grant.pattern, GrantPattern::Path(path) if path.base == PathBase::Tmp))
 }
 
-/// The policy of one run or test with what is known only now: the private directory, and what
-/// cargo says in the environment.
+/// The policy of one run or test with what is known only now: the private directory if anything is
+/// granted there, and what cargo says in the environment.
 pub fn complete(mut policy: Policy, subject: &Subject<'_>, tmp: Option<&Path>) -> Policy {
+    let tmp = tmp.filter(|_| wants_tmp(subject.policy));
     let tmp = tmp.map(|tmp| ("TMPDIR".to_owned(), tmp.to_string_lossy().into_owned()));
     for (name, value) in subject.cargo_env.iter().cloned().chain(tmp) {
         policy.set.entry(name).or_insert(value);
@@ -124,7 +125,9 @@ pub fn run(
     if let Some(folder) = &program.root {
         confined.kernel_policy = Some(beneath(confined.kernel_policy.as_ref().unwrap_or(&policy), folder));
     }
-    let env = environment(&policy, &Decider::new(&policy));
+    let given = confined.audit.as_ref().unwrap_or(&policy);
+    let env = environment(given, &Decider::new(given));
+    let envelope = confined.audit.as_ref().map(Decider::new);
     let job = RunJob {
         code: guest.code.as_fd(),
         root: root.as_fd(),
@@ -141,7 +144,7 @@ pub fn run(
         packages: None,
         subject,
         kernel: KernelReport::default(),
-        audit: setup.audit,
+        envelope,
         warnings: Vec::new(),
     };
     let result = launcher.run(job, &mut listener)?;
@@ -157,7 +160,8 @@ struct Listener<'a, 'p> {
     packages: Option<Packages>,
     subject: &'a Subject<'a>,
     kernel: KernelReport,
-    audit: bool,
+    /// What an audit lets through.
+    envelope: Option<Decider>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -176,7 +180,7 @@ impl RunListener for Listener<'_, '_> {
             String::new(),
             &self.subject.places.workspace,
             packages,
-            self.audit,
+            self.envelope.is_some(),
         );
         attribution.origin(&frames.concat()).map(|origin| origin.package)
     }
@@ -199,8 +203,9 @@ impl Listener<'_, '_> {
         let mut violations = Vec::new();
         if !result.violations.is_empty() || trapped {
             let packages = self.packages.take().unwrap_or_else(|| (self.find_packages)());
-            let mut attribution =
-                Attribution::new(subject.policy, subject.manifest.clone(), workspace, &packages, self.audit);
+            let manifest = subject.manifest.clone();
+            let audit = self.envelope.is_some();
+            let mut attribution = Attribution::new(subject.policy, manifest, workspace, &packages, audit);
             let (symboliser, warnings) = (&mut self.symboliser, &mut self.warnings);
             let backtraces = result.violations.iter().map(|(violation, _)| &violation.backtrace[..]);
             attribution.learn(backtraces.chain([&result.backtrace[..]]), &mut |frames| {
@@ -219,6 +224,7 @@ impl Listener<'_, '_> {
                 let (suggestion, note) = suggestion(subject, &raw.access, &target, raw.exception.is_some());
                 let mut violation = attribution.violation(raw, *count, program.test.as_deref(), suggestion);
                 add_note(&mut violation.note, note);
+                violation.allowed = self.envelope.as_ref().is_some_and(|all| let_through(all, &raw.access));
                 violations.push(violation);
             }
             if trapped && let Some(origin) = attribution.origin(&attribution.frames(&result.backtrace)) {

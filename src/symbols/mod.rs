@@ -11,6 +11,7 @@ mod origin;
 mod stuck;
 
 use crate::access::{Frame, RawFrame};
+use std::collections::HashMap;
 use std::fmt;
 
 pub use module::marker;
@@ -95,6 +96,23 @@ pub fn names_only(wasm: &[u8], frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, E
 pub fn functions(wasm: &[u8]) -> Result<Vec<(u32, Frame)>, Error> {
     let module = module::Module::parse(wasm)?;
     Ok(module.names().map(|(index, name)| (index, mangling::frame(name))).collect())
+}
+
+/// The functions whose linked name contains one of `parts`: index and demangled name. `None` if the
+/// module names no function at all.
+///
+/// # Errors
+/// The module is malformed.
+pub fn functions_with(wasm: &[u8], parts: &[&str]) -> Result<Option<HashMap<u32, String>>, Error> {
+    let module = module::Module::parse(wasm)?;
+    let mut any = false;
+    let found = module
+        .names()
+        .inspect(|_| any = true)
+        .filter(|(_, name)| parts.iter().any(|part| name.contains(part)))
+        .map(|(index, name)| (index, format!("{:#}", rustc_demangle::demangle(cut(name)))))
+        .collect();
+    Ok(any.then_some(found))
 }
 
 /// `text` without what is beyond [`LONGEST_NAME`] bytes.

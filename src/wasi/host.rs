@@ -33,8 +33,7 @@ impl Host {
     /// A host for one guest.
     ///
     /// # Errors
-    /// With [`Preopens::TopLevel`], what the kernel says when the root directory cannot be listed.
-    /// Otherwise none.
+    /// None at present.
     pub fn new(config: HostConfig) -> io::Result<Self> {
         let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, alone, sink } = config;
         let limits = policy.limits.clone();
@@ -54,10 +53,10 @@ impl Host {
             Preopens::Root => {
                 preopen(b"/", b"/");
             }
-            Preopens::TopLevel => {
+            Preopens::TopLevel(paths) => {
                 let current: &[u8] = if policy.current_dir.is_empty() { b"/" } else { &policy.current_dir };
                 preopen(b".", current);
-                for path in top_level(&root)? {
+                for path in paths {
                     preopen(&path, &path);
                 }
             }
@@ -218,7 +217,7 @@ pub(crate) fn target<'a>(
 }
 
 /// Every directory, and every link to one, directly beneath the root.
-fn top_level(root: &std::os::fd::OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+pub fn top_level(root: &std::os::fd::OwnedFd) -> io::Result<Vec<Vec<u8>>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let listing = Dir::new(rustix::fs::openat(root, c".", flags, Bits::empty())?)?;
     let mut paths = Vec::new();

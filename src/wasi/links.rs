@@ -1,5 +1,6 @@
 //! Calls that change what a directory holds: making, removing, linking and renaming.
 
+use super::Mode;
 use super::gate::{Denial, Fault, Gate, Place};
 use super::host::{Host, target};
 use super::resolve::textual;
@@ -199,8 +200,19 @@ fn may_replace(gate: &mut Gate, path: &[u8], why: Native) -> Result<(), Fault> {
     gate.check(Operation::Delete, path).map(drop)
 }
 
+/// Whether `..` follows a name in the text of a link: if that name is or becomes a link itself, the
+/// text alone does not tell what is above it.
+fn goes_up_inside(text: &[u8]) -> bool {
+    let mut components = text.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
+    components.any(|name| name != b"..") && components.any(|name| name == b"..")
+}
+
 /// Decides whether a link at `path` may say `text`.
 fn may_lead(gate: &Gate, path: &[u8], text: &[u8]) -> Result<(), Fault> {
+    if gate.mode != Mode::Off && goes_up_inside(text) && !gate.was_excused(Operation::Create, path) {
+        let note = "the link would go up with `..` after a name, so where it leads depends on what that is";
+        return Err(Denial::noted(Operation::Create, path, None, note.to_owned()));
+    }
     let slash = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
     let leads_to = textual(&path[..slash], text);
     if gate.grants_something(&leads_to) || gate.was_excused(Operation::Create, path) {

@@ -23,7 +23,7 @@ mod table;
 mod types;
 
 pub use gate::{real_root, root_at};
-pub use host::Host;
+pub use host::{Host, top_level};
 pub use p1::add_to_linker;
 
 use crate::access::{GrantId, RawFrame, RawViolation};
@@ -44,13 +44,14 @@ pub enum Mode {
 }
 
 /// Which directories the guest finds opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Preopens {
     /// Descriptor 3 is `/`, for guests that our build linked the current directory into.
     Root,
-    /// `.` (the policy's current directory) and one for each directory directly beneath the root,
-    /// for guests built elsewhere: they start in the current directory and know absolute paths.
-    TopLevel,
+    /// `.` (the policy's current directory) and one for each directory directly beneath the root
+    /// ([`top_level`]), for guests built elsewhere: they start in the current directory and know
+    /// absolute paths.
+    TopLevel(Vec<Vec<u8>>),
 }
 
 /// Where the guest's output goes. Its input is always descriptor 0 of the process.

@@ -64,6 +64,16 @@ pub(super) struct Guest {
     pub(super) root: OwnedFd,
     pub(super) stdio: Stdio,
     pub(super) patches: Vec<Patch>,
+    pub(super) preopens: Preopens,
+}
+
+/// The directories that guests find opened. To be looked for before the process is confined: no
+/// policy grants listing the root.
+pub(super) fn preopens(layout: Layout, root: &OwnedFd) -> std::io::Result<Preopens> {
+    Ok(match layout {
+        Layout::Root => Preopens::Root,
+        Layout::TopLevel => Preopens::TopLevel(wasi::top_level(root)?),
+    })
 }
 
 /// Runs a guest in a fresh instance, and says what its host counted.
@@ -84,10 +94,7 @@ pub(super) fn run(
         mode,
         audit: confinement.audit.as_ref().map(Decider::new),
         root: guest.root,
-        preopens: match confinement.layout {
-            Layout::Root => Preopens::Root,
-            Layout::TopLevel => Preopens::TopLevel,
-        },
+        preopens: guest.preopens,
         args: guest.args,
         env: guest.env,
         stdio: guest.stdio,

@@ -6,6 +6,7 @@ use super::phases::{Phase, reached};
 use super::protocol::{FromWorker, RunTask, Stage, Start, Task, ToWorker, VERSION, bounded};
 use super::spawn::EARLY_ARGUMENT;
 use super::tell::Teller;
+use super::tools::MAX_CODE;
 use super::wire::{self, WireError};
 use super::zygote;
 use crate::compile::child;
@@ -85,6 +86,8 @@ fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {
             let limits = Rlimits {
                 address_space: Some(COMPILE_MEMORY),
                 cpu_seconds: Some(TOOL_SECONDS),
+                // Its output is memory that no other limit counts.
+                file_size: Some(MAX_CODE),
                 ..Rlimits::default()
             };
             confine::isolate(Profile::Compile, limits, landlock::usable_abi()).map(|()| {
@@ -145,6 +148,10 @@ fn set_up(start: &Start, fds: Vec<OwnedFd>) -> Result<(Task, Vec<OwnedFd>), Unco
 }
 
 fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
+    let preopens = match guest::preopens(task.confinement.layout, &root) {
+        Ok(preopens) => preopens,
+        Err(error) => return give_up(&control, Unconfined::failed("root directory", error)),
+    };
     let loaded = match prepare(&control, &task, code) {
         Ok(Some(loaded)) => loaded,
         Ok(None) => return 0,
@@ -158,6 +165,7 @@ fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
         root,
         stdio: Stdio::Inherit,
         patches: Vec::new(),
+        preopens,
     };
     let (ended, backtrace) = guest::run(&loaded, &task.confinement, guest, &teller);
     reached(Phase::Run);

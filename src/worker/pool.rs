@@ -6,22 +6,20 @@
 //! and both must agree. So a child that was taken over can lie about its own test, as any guest
 //! can, and about nothing else.
 
-use super::collect::{Output, OutputStream};
-use super::protocol::{FromWorker, Misbehaviour, Patch, RunTest, Task, TestsTask, ToWorker};
-use super::run::{Confined, WorkerError, kernel_report};
+mod job;
+
+use super::protocol::{FromWorker, RunTest, Task, TestsTask, ToWorker};
+use super::run::{WorkerError, kernel_report};
 use super::running::{Cut, Reaped, Running};
 use super::spawn::{Launcher, Process, Streams, in_words, message, timespec};
 use super::wire::{self, Progress, WireError};
-use crate::access::{GrantId, RawFrame, RawViolation};
-use crate::event::{GuestOutcome, KernelReport};
-use crate::policy::{PackagePolicy, Policy};
+pub use job::{PoolJob, TestEnd, TestResult, TestRun, Tests};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// A test younger than this is not listened to until it ends: most end sooner, and are then heard in
@@ -31,118 +29,6 @@ const QUIET: Duration = Duration::from_millis(5);
 pub(super) const STARTUP: Duration = Duration::from_secs(60);
 /// How long a zygote may take to end a child, or itself.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What all tests of one artifact have in common.
-#[derive(Debug)]
-pub struct PoolJob<'a> {
-    /// Finished machine code.
-    pub code: BorrowedFd<'a>,
-    /// What the guests see as `/`: an `O_PATH` descriptor.
-    pub root: BorrowedFd<'a>,
-    /// How they are confined. [`Confined::kernel_policy`] is not used for tests.
-    pub confined: Confined,
-    /// The union of what the tests may do; `{tmp}` bound to the folder that holds all of theirs.
-    pub union: Policy,
-    /// What each test's own policy is cut from.
-    pub package: PackagePolicy,
-    /// Name of the target whose tests they are.
-    pub target: String,
-    /// The current directory of every test.
-    pub current_dir: PathBuf,
-    /// Number of zygotes.
-    pub workers: usize,
-    /// Pass output on as it comes.
-    pub live: bool,
-    /// How often [`Tests::tick`] is called.
-    pub tick: Option<Duration>,
-    /// Becomes readable when everything is to be interrupted.
-    pub interrupt: Option<BorrowedFd<'a>>,
-}
-
-/// One test to run, or the listing of tests.
-#[derive(Clone, Debug, Default)]
-pub struct TestRun {
-    /// The caller's number for it; different for all that run at one time.
-    pub id: u64,
-    /// Its name, for the grants of test cases; `None` for a listing.
-    pub test: Option<String>,
-    /// Arguments, the program's name first.
-    pub args: Vec<Vec<u8>>,
-    /// Environment, already reduced to what is granted.
-    pub env: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Its private directory, which exists.
-    pub tmp: Option<PathBuf>,
-    /// Changes to its memory before it starts.
-    pub patches: Vec<Patch>,
-    /// Wall-clock time it may take.
-    pub time: Option<Duration>,
-    /// Bytes of output to keep of its beginning; 0 stands for 1 MiB.
-    pub keep_output: usize,
-    /// Only in builds with `test-walls`: what its process does instead.
-    pub misbehaviour: Option<Misbehaviour>,
-}
-
-/// How a test's process ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TestEnd {
-    /// The guest ran and ended so.
-    Guest(GuestOutcome),
-    /// What [`Patch::expect`] wants was not there. Nothing ran.
-    PatchMismatch,
-    /// What happened cannot be told, in words: its process could not be set up, or says one thing
-    /// and does another. Never a pass.
-    Fault(String),
-}
-
-/// What is known of a test that has ended.
-#[derive(Clone, Debug)]
-pub struct TestResult {
-    /// See [`TestRun::id`].
-    pub id: u64,
-    /// How it ended.
-    pub end: TestEnd,
-    /// Frames of a trap, innermost first.
-    pub backtrace: Vec<RawFrame>,
-    /// As in [`super::RunResult::violations`].
-    pub violations: Vec<(RawViolation, u64)>,
-    /// As in [`super::RunResult::overflow`].
-    pub overflow: u64,
-    /// As in [`super::RunResult::uses`].
-    pub uses: BTreeMap<GrantId, u64>,
-    /// Limits that were reached, by their keys.
-    pub limits: Vec<String>,
-    /// One more sentence, or empty.
-    pub note: String,
-    /// What it wrote.
-    pub output: Output,
-    /// Wall-clock time.
-    pub duration: Duration,
-}
-
-/// Gives tests to a pool and hears of them.
-pub trait Tests {
-    /// The next test to run; `None` if there is none for now. Asked again whenever a test has ended
-    /// (a failed one may be tried again); a pool is done when there is none and none runs.
-    fn next(&mut self) -> Option<TestRun>;
-    /// A zygote is confined and ready.
-    fn ready(&mut self, _kernel: &KernelReport) {}
-    /// A test was started.
-    fn started(&mut self, _id: u64) {}
-    /// A test wrote something ([`PoolJob::live`]).
-    fn output(&mut self, _id: u64, _stream: OutputStream, _bytes: &[u8]) {}
-    /// A test has ended.
-    fn finished(&mut self, result: TestResult);
-    /// The crate that a backtrace originates from; see [`super::RunListener::origin`].
-    fn origin(&mut self, _id: u64, _backtrace: &[RawFrame]) -> Option<String> {
-        None
-    }
-    /// Called every [`PoolJob::tick`] with what runs and for how long.
-    fn tick(&mut self, _running: &[(u64, Duration)]) {}
-    /// Whether no further test shall be started, not even one that was given already.
-    fn stopped(&self) -> bool {
-        false
-    }
-}
-
 /// Runs tests, each in a process of its own.
 #[derive(Debug)]
 pub struct TestPool<'a> {

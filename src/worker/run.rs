@@ -223,12 +223,12 @@ impl Launcher {
         let stdin = io::stdin();
         let process = self.start(&task, &[stdin.as_fd(), job.code, job.root], Streams::Inherit)?;
         drop(task);
-        let mut run = Run { process, collected: Collected::new(job.grants, 0), started: begun, begun: None };
+        let collected = Collected::new(job.grants, 0);
+        let mut run = Run { process, collected, started: begun, begun: None, more: false, over: false };
         let cut = loop {
-            match run.listen(listener, level)? {
-                Progress::End => break None,
-                Progress::Some => continue,
-                Progress::Empty => {}
+            // A worker that never stops talking is no reason not to look at the clock.
+            if run.listen(listener, level)? == Progress::End {
+                break None;
             }
             let left = run.left(limit);
             if left == Some(Duration::ZERO) {
@@ -241,6 +241,7 @@ impl Launcher {
             if let Some(interrupt) = &job.interrupt {
                 fds.push(PollFd::new(interrupt, PollFlags::IN));
             }
+            let left = if run.more { Some(Duration::ZERO) } else { left };
             match poll(&mut fds, left.map(timespec).as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
@@ -251,13 +252,14 @@ impl Launcher {
         };
         if cut.is_some() {
             run.process.kill();
+            run.over = true;
         }
         // A worker that has closed its socket is not waited for: nothing can come from it.
         let status = run.process.wait(PATIENCE)?;
         super::phases::reached(super::phases::Phase::End);
         if cut.is_some() {
             // What was sent before the end still counts.
-            while run.listen(listener, level)? == Progress::Some {}
+            while matches!(run.listen(listener, level), Ok(Progress::Some)) {}
         }
         let Run { mut collected, begun: guest, .. } = run;
         let (outcome, backtrace, note) = match (cut, collected.ended.take(), status.signal()) {
@@ -296,6 +298,10 @@ struct Run {
     started: Instant,
     /// When the guest was started, which is after its worker was.
     begun: Option<Instant>,
+    /// Frames may be here already that were not looked at.
+    more: bool,
+    /// It was ended: nobody waits for an answer.
+    over: bool,
 }
 
 impl Run {
@@ -307,13 +313,13 @@ impl Run {
         }
     }
 
-    /// Reads once from the worker, and does what the complete frames ask for.
+    /// Does what the complete frames ask for, and reads once from the worker when there are none left.
+    /// An answer can take long: after each one the caller looks at the clock again.
     fn listen(
         &mut self,
         listener: &mut dyn RunListener,
         level: LandlockLevel,
     ) -> Result<Progress, WorkerError> {
-        let progress = self.process.reader.read(&self.process.socket).map_err(hostile)?;
         while let Some(frame) = self.process.reader.frame().map_err(hostile)? {
             if self.begun.is_none() {
                 match message(&frame).map_err(hostile)? {
@@ -329,12 +335,17 @@ impl Run {
                 Heard::Nothing => {}
                 Heard::Violation(index) => listener.violation(&self.collected.violations[index].0),
                 Heard::Output(_) => return Err(hostile(WireError::Malformed("output out of place"))),
+                Heard::Origin(_) if self.over => {}
                 Heard::Origin(frames) => {
                     let answer = listener.origin(&frames);
                     self.process.answer(&ToWorker::Origin(answer)).map_err(hostile)?;
+                    self.more = true;
+                    return Ok(Progress::Some);
                 }
             }
         }
+        let progress = self.process.reader.read(&self.process.socket).map_err(hostile)?;
+        self.more = progress == Progress::Some;
         Ok(progress)
     }
 }
@@ -356,5 +367,62 @@ mod tests {
         assert!(matches!(failed(Stage::Link), WorkerError::Link(_)));
         assert!(matches!(failed(Stage::Setup), WorkerError::Fault(_)));
         assert!(matches!(early(FromWorker::Ended(Ended::Exited(0), vec![])), WorkerError::Fault(_)));
+    }
+
+    /// A program that does as a worker: says `once`, and then `again` without end.
+    fn flooding(folder: &std::path::Path, once: &[u8], again: &[u8]) -> Launcher {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(folder.join("once"), once).unwrap();
+        std::fs::write(folder.join("again"), again).unwrap();
+        let program = folder.join("worker");
+        let folder = folder.display();
+        let text = format!("#!/bin/sh\ncat {folder}/once >&0\nwhile cat {folder}/again >&0; do :; done\n");
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        Launcher::at(program)
+    }
+
+    fn frame(message: &FromWorker) -> Vec<u8> {
+        let body = postcard::to_stdvec(message).unwrap();
+        [&(body.len() as u32).to_le_bytes()[..], &[0], &body].concat()
+    }
+
+    struct Slow;
+    impl RunListener for Slow {
+        fn ready(&mut self, _kernel: &KernelReport) {}
+        fn violation(&mut self, _violation: &RawViolation) {}
+        fn origin(&mut self, _backtrace: &[RawFrame]) -> Option<String> {
+            std::thread::sleep(Duration::from_millis(100));
+            None
+        }
+    }
+
+    #[test]
+    fn a_worker_that_never_stops_talking_is_ended_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let ready = frame(&FromWorker::Ready(Enforced::default(), true));
+        let question = FromWorker::Origin(vec![RawFrame { function: 1, offset: 1 }]);
+        let again = frame(&question).repeat(1000);
+        let launcher = flooding(folder.path(), &ready, &again);
+        let (said, heard) = std::sync::mpsc::channel();
+        // Its thread outlives the run, as a worker's must.
+        std::thread::spawn(move || {
+            let nothing = std::fs::File::open("/dev/null").unwrap();
+            let mut policy = Policy::default();
+            policy.limits.time = Some(Duration::from_millis(300));
+            let job = RunJob {
+                code: nothing.as_fd(),
+                root: nothing.as_fd(),
+                confined: Confined::new(Strategy::Cranelift),
+                policy,
+                grants: 1,
+                args: Vec::new(),
+                env: Vec::new(),
+                interrupt: None,
+            };
+            let _ = said.send(launcher.run(job, &mut Slow).map(|result| result.outcome));
+        });
+        let outcome = heard.recv_timeout(Duration::from_secs(5)).expect("the time limit holds");
+        assert_eq!(outcome.unwrap(), GuestOutcome::TimedOut(Duration::from_millis(300)));
     }
 }

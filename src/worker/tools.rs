@@ -10,14 +10,19 @@ use rustix::net::SendFlags;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long compiling one module may take.
 const COMPILE_TIME: Duration = Duration::from_secs(300);
 /// How long finding the symbols of one backtrace may take.
 const SYMBOLISE_TIME: Duration = Duration::from_secs(20);
 /// Largest machine code that is taken from a compile child, in bytes.
-const MAX_CODE: u64 = 1 << 30;
+pub(super) const MAX_CODE: u64 = 1 << 30;
+/// How long finding the symbols of all backtraces of one artifact may take together.
+const SYMBOLISE_TIME_IN_ALL: Duration = Duration::from_secs(60);
+/// Bytes of names that are kept of one artifact: its debug information may say the same long ones of
+/// every frame.
+const MAX_NAMES: usize = 64 << 20;
 /// Frames asked for in one message.
 const MAX_QUESTION: usize = 1024;
 
@@ -49,12 +54,7 @@ impl Launcher {
             let (code, facts) = self.compile(wasm, strategy)?;
             return Ok(Artifact { code, facts, cached: false });
         };
-        let unreadable =
-            |error: io::Error| Diagnostic::error("artifact", format!("the artifact cannot be read: {error}"));
-        let engine = compile::engine(strategy).map_err(|error| {
-            Diagnostic::error("compile", format!("no engine for this machine: {error:#}"))
-        })?;
-        let fingerprint = compile::fingerprint(&engine, strategy);
+        let fingerprint = fingerprint(strategy)?;
         match cache.find(wasm, &fingerprint).map_err(unreadable)? {
             Ok(entry) => Ok(Artifact { code: entry.code, facts: entry.facts, cached: true }),
             Err(miss) => {
@@ -66,6 +66,22 @@ impl Launcher {
                 Ok(Artifact { code, facts, cached: false })
             }
         }
+    }
+
+    /// The code of a wasm file if the cache has it, made by this compiler.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn cached(
+        &self,
+        wasm: &mut File,
+        strategy: Strategy,
+        cache: &Cache,
+    ) -> Result<Option<Artifact>, Diagnostic> {
+        let fingerprint = fingerprint(strategy)?;
+        let found = cache.find(wasm, &fingerprint).map_err(unreadable)?;
+        Ok(found.ok().map(|entry| Artifact { code: entry.code, facts: entry.facts, cached: true }))
     }
 
     /// Compiles in a child that has no rights but to read `wasm`, from its beginning, and to write its
@@ -117,6 +133,17 @@ impl Launcher {
     }
 }
 
+fn unreadable(error: io::Error) -> Diagnostic {
+    Diagnostic::error("artifact", format!("the artifact cannot be read: {error}"))
+}
+
+/// What code of this compiler depends on besides the module.
+fn fingerprint(strategy: Strategy) -> Result<[u8; 32], Diagnostic> {
+    let engine = compile::engine(strategy)
+        .map_err(|error| Diagnostic::error("compile", format!("no engine for this machine: {error:#}")))?;
+    Ok(compile::fingerprint(&engine, strategy))
+}
+
 /// Finds symbols of one module, in a child that lives as long as this value. The child is started at
 /// the first question; after a failure there are no more answers.
 #[derive(Debug)]
@@ -124,6 +151,9 @@ pub struct Symboliser {
     launcher: Launcher,
     wasm: File,
     child: State,
+    /// Time and bytes of names so far.
+    spent: Duration,
+    kept: usize,
 }
 
 #[derive(Debug)]
@@ -136,7 +166,7 @@ enum State {
 impl Symboliser {
     /// For the module in `wasm`.
     pub fn new(launcher: &Launcher, wasm: File) -> Self {
-        Self { launcher: launcher.clone(), wasm, child: State::New }
+        Self { launcher: launcher.clone(), wasm, child: State::New, spent: Duration::ZERO, kept: 0 }
     }
 
     /// The source-level frames of each raw frame, innermost first. Debug information is the guest's
@@ -149,7 +179,10 @@ impl Symboliser {
     pub fn symbolise(&mut self, frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, Diagnostic> {
         let mut answers = Vec::with_capacity(frames.len());
         for frames in frames.chunks(MAX_QUESTION) {
-            match self.ask(frames) {
+            let begun = Instant::now();
+            let answer = self.ask(frames);
+            self.spent += begun.elapsed();
+            match answer {
                 Ok(some) => answers.extend(some),
                 Err(why) => {
                     self.child = State::Broken;
@@ -177,12 +210,21 @@ impl Symboliser {
             SendFlags::DONTWAIT,
         )
         .map_err(|error| error.to_string())?;
-        let deadline = std::time::Instant::now() + SYMBOLISE_TIME;
+        let deadline = Instant::now() + SYMBOLISE_TIME.min(SYMBOLISE_TIME_IN_ALL.saturating_sub(self.spent));
         let mut answers = Vec::with_capacity(frames.len());
         while answers.len() < frames.len() {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             match child.next_message(left).map_err(|error| error.to_string())? {
-                Some(FromWorker::Symbols(frames)) => answers.push(frames),
+                Some(FromWorker::Symbols(frames)) => {
+                    self.kept += frames
+                        .iter()
+                        .map(|f| size_of::<Frame>() + f.krate.len() + f.function.len() + f.file.len())
+                        .sum::<usize>();
+                    if self.kept > MAX_NAMES {
+                        return Err(format!("there is more than is kept of it, {} MiB", MAX_NAMES >> 20));
+                    }
+                    answers.push(frames);
+                }
                 Some(other) => return Err(super::run::WorkerError::early(other).to_string()),
                 None => {
                     child.kill();
@@ -191,5 +233,32 @@ impl Symboliser {
             }
         }
         Ok(answers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endless_debug_information_is_not_kept() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let name = "n".repeat(1024);
+        let frame = Frame { krate: name.clone(), function: name.clone(), file: name, ..Frame::default() };
+        let body = postcard::to_stdvec(&FromWorker::Symbols(vec![frame; 256])).unwrap();
+        let answer = [&(body.len() as u32).to_le_bytes()[..], &[0], &body].concat();
+        std::fs::write(folder.path().join("answer"), answer).unwrap();
+        let program = folder.path().join("worker");
+        let text =
+            format!("#!/bin/sh\nwhile cat {}/answer >&0 2>/dev/null; do :; done\n", folder.path().display());
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let wasm = tempfile::tempfile().unwrap();
+        let mut symboliser = Symboliser::new(&Launcher::at(program), wasm);
+        let frames = vec![RawFrame { function: 0, offset: 0 }; 400];
+        let why = symboliser.symbolise(&frames).err().expect("300 MB are too much to keep");
+        assert!(why.message.contains("more than is kept"), "{}", why.message);
+        assert!(symboliser.symbolise(&frames).unwrap().iter().all(Vec::is_empty));
     }
 }

@@ -13,7 +13,7 @@ use super::tell::Teller;
 use super::wire;
 use crate::kernel::{process, seccomp::Profile, sys};
 use crate::policy::{Bindings, Policy, TargetKind};
-use crate::wasi::Stdio;
+use crate::wasi::{Preopens, Stdio};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -34,6 +34,10 @@ enum Heard {
 
 /// Serves tests until the supervisor has no more. Returns the exit status of the process.
 pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: &OwnedFd) -> u8 {
+    let preopens = match guest::preopens(task.confinement.layout, root) {
+        Ok(preopens) => preopens,
+        Err(error) => return super::main::give_up(&control, Unconfined::failed("root directory", error)),
+    };
     let loaded = match prepare(&control, &task, code) {
         Ok(Some(loaded)) => loaded,
         Ok(None) => return 0,
@@ -46,7 +50,7 @@ pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: &Own
             Ok(Step::End) => return 0,
             Ok(Step::Child(zygote, (test, channel))) => {
                 drop((control, next));
-                sys::exit_now(child(zygote, &task, &loaded, *test, channel, root));
+                sys::exit_now(child(zygote, &task, &loaded, preopens, *test, channel, root));
             }
             // The supervisor sees it by the end of the socket, and starts another one.
             Err(_) => return super::main::BROKEN,
@@ -153,13 +157,19 @@ fn child(
     zygote: Pid,
     task: &TestsTask,
     loaded: &Loaded,
+    preopens: Preopens,
     test: RunTest,
     channel: OwnedFd,
     root: &OwnedFd,
 ) -> u8 {
     let teller = Teller::new(channel);
     let bindings = Bindings { tmp: test.tmp, current_dir: task.current_dir.clone() };
-    let policy = task.package.for_target(TargetKind::Test, &task.target, test.test.as_deref(), &bindings);
+    let mut policy = task.package.for_target(TargetKind::Test, &task.target, test.test.as_deref(), &bindings);
+    if test.test.is_none() {
+        // A limit of the manifest is meant for what a test prints, not for a long list of tests; the
+        // supervisor has one for that.
+        policy.limits.output = None;
+    }
     let (ended, backtrace) = match confine_child(zygote, &task.confinement, &policy, root) {
         Ok(root) => {
             #[cfg(feature = "test-walls")]
@@ -173,6 +183,7 @@ fn child(
                 root,
                 stdio: Stdio::Channel,
                 patches: test.patches,
+                preopens,
             };
             guest::run(loaded, &task.confinement, guest, &teller)
         }

@@ -350,3 +350,12 @@ impl Place {
         ended.violated(lines, &violations.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
+
+/// `box` is granted to be read and written, `out` is not.
+pub fn boxed() -> (Place, impl Fn() -> Run) {
+    let place = place();
+    place.file("box/f", "granted").file("box/sub/f", "granted").file("out/f", "secret");
+    let granted = place.path("box");
+    let run = move || run().grant("read", &granted).grant("write", &granted);
+    (place, run)
+}

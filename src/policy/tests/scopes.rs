@@ -248,3 +248,18 @@ fn what_cannot_be_allowed_says_why() {
     let bad = Resource::Env(b"A=B".to_vec());
     assert!(suggestion("", Operation::EnvRead, bad, TargetKind::Bin, None).suggestion.is_none());
 }
+
+#[test]
+fn a_wildcard_passes_on_no_secret() {
+    let decide = |entries: &str, name: &str| {
+        let text = format!("[package.metadata.sandbox.env]\nread = {entries}\n");
+        decider(&loaded(&text).policy).decide(Operation::EnvRead, &Resource::Env(name.as_bytes().to_vec()))
+    };
+    for secret in ["CARGO_REGISTRY_TOKEN", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "api_key", "NPM_AUTH"] {
+        assert_eq!(decide("[\"*\", \"C*\", \"*N\"]", secret), Decision::Denied(None), "{secret}");
+        assert_eq!(decide(&format!("[\"*\", \"{secret}\"]"), secret), Decision::Allowed(Some(GrantId(1))));
+    }
+    for fine in ["CARGO_TARGET_DIR", "KEYBOARD", "PATH", "AUTHOR", "MONKEY"] {
+        assert_eq!(decide("[\"*\"]", fine), Decision::Allowed(Some(GrantId(0))), "{fine}");
+    }
+}

@@ -29,8 +29,8 @@ impl<W: Write> Json<W> {
 impl<W: Write> Reporter for Json<W> {
     fn event(&mut self, _event: &event::RunEvent) {}
 
-    fn finish(&mut self, report: &event::Report) -> io::Result<()> {
-        write(&report.into(), &mut self.out)
+    fn finish_wire(&mut self, report: &Report) -> io::Result<()> {
+        write(report, &mut self.out)
     }
 }
 

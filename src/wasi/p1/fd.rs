@@ -1,5 +1,6 @@
 //! `fd_*`.
 
+use super::words::{Whence, position, times, uninterrupted};
 use super::{MODULE, call};
 use crate::access::Operation;
 use crate::wasi::Stream;
@@ -8,68 +9,17 @@ use crate::wasi::gate::{Fault, Verdict};
 use crate::wasi::host::Host;
 use crate::wasi::memory::{bytes_mut, gather, put, put_u32, put_u64, scatter};
 use crate::wasi::table::{Entry, File};
-use crate::wasi::types::{Errno, Kind, fdflags, fdstat, filestat, fstflags, rights};
-use rustix::fs::{Advice, FallocateFlags, Mode as Bits, OFlags, SeekFrom, Timestamps};
-use rustix::io::Errno as Native;
-use rustix::time::Timespec;
+use crate::wasi::types::{Errno, Kind, fdflags, fdstat, filestat, rights};
+use rustix::fs::{Advice, FallocateFlags, Mode as Bits, OFlags, SeekFrom};
 use wasmtime::{Caller, Linker, Result};
-
-/// Where `fd_seek` counts from, by its numbers.
-pub(super) enum Whence {
-    Start,
-    Current,
-    End,
-}
-
-impl Whence {
-    fn of(number: u32) -> std::result::Result<Self, Fault> {
-        match number {
-            0 => Ok(Self::Start),
-            1 => Ok(Self::Current),
-            2 => Ok(Self::End),
-            _ => Err(Errno::INVAL.into()),
-        }
-    }
-}
-
-/// Times for the kernel from the guest's, and flags which of them are meant.
-pub(super) fn times(atim: u64, mtim: u64, which: u32) -> std::result::Result<Timestamps, Fault> {
-    let which = u16::try_from(which).map_err(|_| Errno::INVAL)?;
-    if which & !fstflags::ALL != 0 {
-        return Err(Errno::INVAL.into());
-    }
-    let one = |value: u64, set: u16, now: u16| match (which & set != 0, which & now != 0) {
-        (true, true) => Err(Fault::Errno(Errno::INVAL)),
-        (true, false) => Ok(super::clocks::timespec(value)),
-        (false, true) => Ok(Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW }),
-        (false, false) => Ok(Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT }),
-    };
-    Ok(Timestamps {
-        last_access: one(atim, fstflags::ATIM, fstflags::ATIM_NOW)?,
-        last_modification: one(mtim, fstflags::MTIM, fstflags::MTIM_NOW)?,
-    })
-}
-
-/// A position in a file that the kernel's signed numbers have.
-fn position(offset: u64) -> std::result::Result<u64, Fault> {
-    if i64::try_from(offset).is_ok() { Ok(offset) } else { Err(Errno::INVAL.into()) }
-}
-
-/// Calls again what a signal interrupted.
-fn uninterrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> std::result::Result<T, Fault> {
-    loop {
-        match call() {
-            Err(Native::INTR) => {}
-            result => return Ok(result?),
-        }
-    }
-}
 
 type Outcome = std::result::Result<(), Fault>;
 
 impl Host {
     fn fd_read(&self, memory: &mut [u8], fd: u32, iovs: u32, count: u32, out: u32) -> Outcome {
         let read = match self.table.get(fd)? {
+            // What was opened to be made or truncated can natively be read as well.
+            Entry::File(File { read: false, .. }) => return Err(Errno::BADF.into()),
             Entry::File(File { fd, .. }) => scatter(memory, iovs, count, |bufs| match bufs {
                 [buf] => uninterrupted(|| rustix::io::read(fd, &mut **buf)),
                 bufs => uninterrupted(|| rustix::io::readv(fd, bufs)),
@@ -143,6 +93,9 @@ impl Host {
     fn fd_pread(&self, memory: &mut [u8], fd: u32, iovs: u32, count: u32, offset: u64, out: u32) -> Outcome {
         let file = self.table.file(fd)?;
         let offset = position(offset)?;
+        if !file.read {
+            return Err(Errno::BADF.into());
+        }
         let read = scatter(memory, iovs, count, |bufs| {
             uninterrupted(|| rustix::io::preadv(&file.fd, bufs, offset))
         })?;

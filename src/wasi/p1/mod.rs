@@ -2,6 +2,7 @@
 
 mod fd;
 mod path;
+mod words;
 
 use super::gate::{Denial, Fault};
 use super::host::Host;

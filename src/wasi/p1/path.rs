@@ -1,6 +1,6 @@
 //! `path_*`.
 
-use super::fd::times;
+use super::words::times;
 use super::{MODULE, call};
 use crate::wasi::env::getenv;
 use crate::wasi::fs::Request;

@@ -1,0 +1,197 @@
+//! The table of `check`: one row per entry, wall by wall.
+
+use super::Checked;
+use crate::access::OperationSet;
+use crate::kernel::{self, Enforced, KernelStatus, Look, Plan};
+use crate::policy::{
+    Bindings, ExceptionKind, Grant, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
+};
+use crate::report::escape;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The private directory while there is none.
+const TMP: &str = "/.cargo-sandbox/tmp";
+
+/// One entry of a manifest.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    manifest: String,
+    line: u32,
+    table: String,
+    key: String,
+    entry: String,
+    scope: String,
+    operations: Vec<&'static str>,
+    by: Vec<String>,
+    wasi: Answer,
+    landlock: Answer,
+}
+
+/// What a wall makes of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    /// `exact`, `wider`, `narrower`, `not-covered` or `off`.
+    verdict: &'static str,
+    /// How.
+    how: Vec<String>,
+}
+
+/// What the kernel can do, in a line.
+pub(super) fn kernel(status: &KernelStatus) -> String {
+    let landlock = match status.landlock_abi {
+        Some(abi) => format!("landlock ABI {abi}"),
+        None => "no landlock".to_owned(),
+    };
+    let missing = Enforced::of(status.landlock_abi).missing;
+    let missing =
+        if missing.is_empty() { String::new() } else { format!(" (without {})", missing.join(", ")) };
+    let seccomp = if status.seccomp { "seccomp" } else { "no seccomp" };
+    format!("kernel: {landlock}{missing}, {seccomp}\n")
+}
+
+/// What applies to what has this scope.
+pub(in crate::cli) fn cut(policy: &PackagePolicy, scope: &Scope, bind: &Bindings) -> Policy {
+    match scope {
+        Scope::Always => policy.for_target(TargetKind::Bin, "", None, bind),
+        Scope::Test => policy.for_target(TargetKind::Test, "", None, bind),
+        Scope::Bin(name) => policy.for_target(TargetKind::Bin, name, None, bind),
+        Scope::Example(name) => policy.for_target(TargetKind::Example, name, None, bind),
+        // A test of the very name of the pattern: a star matches itself.
+        Scope::Case { name, .. } => policy.for_target(TargetKind::Test, "", Some(name), bind),
+    }
+}
+
+/// Every entry of a package, and what Landlock never covers.
+pub(super) fn rows(policy: &PackagePolicy, places: &Places, abi: u32) -> (Vec<Row>, Vec<String>) {
+    let bind = Bindings { tmp: Some(PathBuf::from(TMP)), current_dir: places.package.clone() };
+    let look = |path: &[u8]| if path == TMP.as_bytes() { Look::Dir } else { kernel::look(path) };
+    let mut plans: Vec<(&Scope, Plan)> = Vec::new();
+    let mut rows = Vec::new();
+    let mut general = Vec::new();
+    for grant in &policy.grants {
+        if !plans.iter().any(|(scope, _)| *scope == &grant.scope) {
+            plans.push((&grant.scope, kernel::plan(&cut(policy, &grant.scope, &bind), abi, &look)));
+        }
+        let plan = plans.iter().find(|(scope, _)| *scope == &grant.scope).map(|(_, plan)| plan);
+        let landlock = match plan {
+            Some(plan) if abi > 0 => of_grant(plan, grant),
+            _ => Answer { verdict: "off", how: Vec::new() },
+        };
+        for what in plan.into_iter().flat_map(|plan| &plan.not_covered).filter(|what| what.grant.is_none()) {
+            if !general.contains(&what.what) {
+                general.push(what.what.clone());
+            }
+        }
+        let wasi = if grant.by.is_empty() {
+            Answer { verdict: "exact", how: Vec::new() }
+        } else {
+            let how = "`by` goes by the guest's own symbols: it finds out honest code and is no boundary";
+            Answer { verdict: "exact", how: vec![how.to_owned()] }
+        };
+        rows.push(row(&grant.provenance, &grant.scope, grant.operations, &grant.by, wasi, landlock, places));
+    }
+    for exception in policy.exceptions.iter().filter(|exception| exception.kind != ExceptionKind::Protected) {
+        let wasi = Answer { verdict: "exact", how: Vec::new() };
+        let how = "it knows no exceptions: they only hold where no grant is above them".to_owned();
+        let landlock = Answer { verdict: if abi > 0 { "wider" } else { "off" }, how: vec![how] };
+        let (place, scope) = (&exception.provenance, &exception.scope);
+        rows.push(row(place, scope, OperationSet::EMPTY, &[], wasi, landlock, places));
+    }
+    (rows, general)
+}
+
+fn of_grant(plan: &Plan, grant: &Grant) -> Answer {
+    let rules: Vec<_> = plan.rules.iter().filter(|rule| rule.grant == grant.id).collect();
+    let mut how: Vec<String> = rules.iter().filter_map(|rule| rule.wider.clone()).collect();
+    let mut verdict = if how.is_empty() { "exact" } else { "wider" };
+    let narrower = plan.narrower.iter().filter(|narrower| narrower.grant == grant.id);
+    for narrower in narrower {
+        how.push(narrower.what.clone());
+        if verdict == "exact" {
+            verdict = "narrower";
+        }
+    }
+    let not = plan.not_covered.iter().filter(|not| not.grant == Some(grant.id));
+    for not in not {
+        how.push(not.what.clone());
+        if rules.is_empty() {
+            verdict = "not-covered";
+        }
+    }
+    how.dedup();
+    Answer { verdict, how }
+}
+
+fn row(
+    place: &Provenance,
+    scope: &Scope,
+    operations: OperationSet,
+    by: &[String],
+    wasi: Answer,
+    landlock: Answer,
+    places: &Places,
+) -> Row {
+    Row {
+        manifest: shown(&place.file, places),
+        line: place.line,
+        table: place.table.clone(),
+        key: place.key.clone(),
+        entry: place.text.clone(),
+        scope: match scope {
+            Scope::Always => "always".to_owned(),
+            Scope::Test => "test".to_owned(),
+            Scope::Bin(name) => format!("bin {name}"),
+            Scope::Example(name) => format!("example {name}"),
+            Scope::Case { name, .. } => format!("test.case {name}"),
+        },
+        operations: operations.iter().map(|operation| operation.key()).collect(),
+        by: by.to_vec(),
+        wasi,
+        landlock,
+    }
+}
+
+/// A manifest relative to the workspace, or empty for the command line.
+fn shown(file: &Path, places: &Places) -> String {
+    file.strip_prefix(&places.workspace).unwrap_or(file).to_string_lossy().into_owned()
+}
+
+/// The table for people.
+pub(super) fn render(checked: &Checked) -> String {
+    let line = |text: &str| escape::line(text).into_owned();
+    let mut text =
+        format!("\n{} v{} ({})\n", line(&checked.package), line(&checked.version), line(&checked.manifest));
+    if checked.entries.is_empty() {
+        text.push_str("  nothing is granted: only standard streams, clocks, randomness and arguments\n");
+    }
+    for row in &checked.entries {
+        let place = match row.line {
+            0 => "command line".to_owned(),
+            number => format!("{}:{number}", line(&row.manifest)),
+        };
+        let table = row.table.rsplit("sandbox.").next().unwrap_or_default();
+        _ = writeln!(text, "  {place}  {}.{} `{}`", line(table), row.key, line(&row.entry));
+        if !row.operations.is_empty() {
+            _ = writeln!(text, "      allows    {}", row.operations.join(", "));
+        }
+        if row.scope != "always" {
+            _ = writeln!(text, "      for       {}", line(&row.scope));
+        }
+        if !row.by.is_empty() {
+            _ = writeln!(text, "      by        {}", row.by.join(", "));
+        }
+        for (wall, answer) in [("wasi", &row.wasi), ("landlock", &row.landlock)] {
+            let how = answer.how.iter().map(|how| line(how)).collect::<Vec<_>>().join("; ");
+            let verdict = if answer.verdict == "not-covered" { "not covered" } else { answer.verdict };
+            let colon = if how.is_empty() { "" } else { ": " };
+            _ = writeln!(text, "      {wall:<9} {verdict}{colon}{how}");
+        }
+    }
+    for what in &checked.not_covered {
+        _ = writeln!(text, "  landlock does not cover {}", line(what));
+    }
+    text.push_str("  seccomp: no exec, ptrace, mount, sockets, modes or owners; it does not look at paths\n");
+    text
+}

@@ -1,0 +1,303 @@
+//! `cargo sandbox test`.
+
+use super::args::{LibtestArgs, TestArgs};
+use super::doctest;
+use super::fix::{self, Fixing};
+use super::options;
+use super::output::{Outputs, fatal};
+use super::policies::{self, Permissions};
+use super::run::{build, open_workspace, subject};
+use super::{unused, vcs};
+use crate::build::command::{Artifact, Goal, TargetFlags};
+use crate::build::metadata::{Package, TargetKind, Workspace};
+use crate::build::owner::Packages;
+use crate::build::{CargoFlags, WASIP1, config, sandbox_dir, select};
+use crate::event::{KernelReport, Report, RunEvent};
+use crate::exit_status::ExitStatus;
+use crate::policy::PackagePolicy;
+use crate::runner::interrupt::Interrupt;
+use crate::runner::libtest::{self, Layout};
+use crate::runner::test::{self as tests, Filter, Ignored, Means, Options, Shard, Suite};
+use crate::runner::{Failure, audit_note, verdict};
+use crate::worker::Launcher;
+use clap::Parser;
+use std::io::{self, Write};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// After this a test is called slow, as with nextest.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// `cargo sandbox test`.
+pub(super) fn test(args: TestArgs) -> ExitStatus {
+    let begun = Instant::now();
+    let libtest = match LibtestArgs::try_parse_from(&args.libtest) {
+        Ok(libtest) => libtest,
+        Err(error) => {
+            // Help that cannot be written because its reader is gone is no failure.
+            let _ = error.print();
+            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Fine };
+        }
+    };
+    let format = libtest.format.as_deref();
+    if !matches!(format, None | Some("terse" | "pretty")) {
+        fatal(&format!(
+            "`--format {}` is not supported; `--message-format json` is",
+            format.unwrap_or_default()
+        ));
+        return ExitStatus::Usage;
+    }
+    let flags = options::cargo_flags(&args.cargo, &args.output);
+    let level = unused::level(&args.policy, is_full(&args, &libtest));
+    Outputs::during_judging(
+        &args.output,
+        unused::is_said(level),
+        || open_workspace(&flags),
+        |outputs, workspace| run_tests(&args, &libtest, begun, &flags, &workspace, outputs),
+    )
+}
+
+fn run_tests(
+    args: &TestArgs,
+    libtest: &LibtestArgs,
+    begun: Instant,
+    flags: &CargoFlags,
+    workspace: &Workspace,
+    outputs: &mut Outputs,
+) -> Result<ExitStatus, Failure> {
+    outputs.command = "sandbox-test";
+    let interrupt = Interrupt::install()?;
+    let packages = select::packages(workspace, flags)?;
+    for package in &packages {
+        vcs::check(&package.manifest.path, &args.policy)?;
+    }
+    let permissions = permissions(workspace, &packages, args, outputs)?;
+
+    let (artifacts, layout) = if args.doc {
+        (Vec::new(), Err("it was not asked for".to_owned()))
+    } else {
+        let measured = thread::scope(|scope| {
+            // It takes as long as cargo needs to see that nothing is to be built.
+            let measure = scope.spawn(|| layout(flags, workspace));
+            let artifacts = build(Goal::Tests, workspace, flags, &targets(args), &interrupt, outputs);
+            (artifacts, measure.join().unwrap_or_else(|_| Err("its measurement failed".to_owned())))
+        });
+        // The target may only have been installed meanwhile.
+        let layout = measured.1.or_else(|_| layout(flags, workspace));
+        (measured.0?, layout)
+    };
+    let mut suites = Vec::new();
+    for artifact in artifacts.into_iter().filter(|artifact| artifact.test) {
+        let owner = packages.iter().zip(&permissions).find(|(package, _)| package.id == artifact.package_id);
+        if let Some((package, permissions)) = owner {
+            suites.push(suite(artifact, package, permissions)?);
+        }
+    }
+    let setup = options::setup(&args.walls, args.policy.audit || !args.policy.fix.is_empty());
+    let mut report = Report {
+        command: "sandbox-test".to_owned(),
+        status: ExitStatus::Fine,
+        kernel: KernelReport::default(),
+        audit: setup.audit,
+        targets: Vec::new(),
+        duration: Duration::ZERO,
+        notes: Vec::new(),
+    };
+    if args.no_run {
+        for suite in &suites {
+            let shown = suite.artifact.strip_prefix(&workspace.root).unwrap_or(&suite.artifact);
+            let text = format!("{} (`{}`)", suite.binary, shown.display());
+            outputs.event(&RunEvent::Status { verb: "Executable", text });
+        }
+        return Ok(ExitStatus::Fine);
+    }
+    let launcher = Launcher::new();
+    let means = Means {
+        launcher: &launcher,
+        setup: &setup,
+        interrupt: &interrupt,
+        layout: layout.as_ref().map_err(String::as_str),
+    };
+    let run = run_options(args, libtest);
+    if libtest.list {
+        let listed = tests::list(&suites, &run, means, &mut |event| outputs.event(&event))?;
+        return Ok(print(&listed, libtest.format.as_deref() == Some("terse")));
+    }
+    let mut find_packages = || Packages::load(flags, &workspace.current_dir).unwrap_or_default();
+    let tested = tests::run(&suites, &run, means, &mut find_packages, &mut |event| outputs.event(&event))?;
+    let mut tested = tested;
+    let selected: Vec<_> = packages.iter().copied().zip(&permissions).collect();
+    if doctest::wanted(args) && !tested.interrupted {
+        for (package, _) in &selected {
+            let documented = doctest::Documented { workspace, package, index: tested.targets.len() };
+            let all = doctest::run(args, flags, documented, &run.filter, &interrupt, outputs)?;
+            match all {
+                doctest::Done::Nothing => {}
+                doctest::Done::NotRun(why) => {
+                    report.notes.push(format!("the doc tests of {} were not run: {why}", package.name));
+                }
+                doctest::Done::Interrupted => {
+                    tested.interrupted = true;
+                    break;
+                }
+                doctest::Done::Ran(target) => tested.targets.push(*target),
+            }
+        }
+    }
+    for target in &tested.targets {
+        report.status = report.status.or(verdict::of_target(target, setup.audit));
+    }
+    if tested.interrupted {
+        report.status = report.status.or(ExitStatus::Interrupted);
+    }
+    (report.targets, report.kernel) = (tested.targets, tested.kernel);
+    if setup.audit {
+        report.notes.push(audit_note(&report.targets));
+    }
+    let policies: Vec<&PackagePolicy> = permissions.iter().map(|permissions| &permissions.policy).collect();
+    unused::apply(&mut report, &policies, unused::level(&args.policy, is_full(args, libtest)));
+    let fixing: Vec<Fixing<'_>> = packages
+        .iter()
+        .zip(&permissions)
+        .map(|(package, permissions)| Fixing { permissions, package })
+        .collect();
+    fix::fix(&mut report, workspace, &fixing, &args.policy, outputs);
+    report.duration = begun.elapsed();
+    Ok(outputs.finish(&report))
+}
+
+/// Whether every test of every target runs that a plain `cargo test` would run.
+fn is_full(args: &TestArgs, libtest: &LibtestArgs) -> bool {
+    let one_target = args.lib || args.bins || args.examples || args.tests || args.doc;
+    let named = args.bin.is_empty() && args.example.is_empty() && args.test.is_empty();
+    let unfiltered = args.filters.is_empty() && libtest.filters.is_empty() && libtest.skip.is_empty();
+    let whole = args.partition.is_none() && !args.fail_fast && !libtest.ignored;
+    !one_target && named && unfiltered && whole
+}
+
+/// The permissions of all packages; every mistake of every manifest at once.
+fn permissions(
+    workspace: &Workspace,
+    packages: &[&Package],
+    args: &TestArgs,
+    outputs: &mut Outputs,
+) -> Result<Vec<Permissions>, Failure> {
+    let mut all = Vec::new();
+    let mut failed: Option<Failure> = None;
+    for package in packages {
+        match policies::load(workspace, package, &args.policy) {
+            Ok(mut permissions) => {
+                outputs.messages(std::mem::take(&mut permissions.warnings));
+                all.push(permissions);
+            }
+            Err(failure) => match &mut failed {
+                Some(before) => {
+                    let new: Vec<_> =
+                        failure.messages.into_iter().filter(|one| !before.messages.contains(one)).collect();
+                    before.messages.extend(new);
+                }
+                None => failed = Some(failure),
+            },
+        }
+    }
+    failed.map_or(Ok(all), Err)
+}
+
+fn targets(args: &TestArgs) -> TargetFlags {
+    TargetFlags {
+        lib: args.lib,
+        bins: args.bins,
+        bin: args.bin.clone(),
+        examples: args.examples,
+        example: args.example.clone(),
+        tests: args.tests,
+        test: args.test.clone(),
+        all_targets: args.all_targets,
+        ..TargetFlags::default()
+    }
+}
+
+/// How the user's own rustc lays out libtest's descriptors.
+fn layout(flags: &CargoFlags, workspace: &Workspace) -> Result<Layout, String> {
+    let rustc = || {
+        let mut rustc = Command::new(config::rustc(flags, &workspace.current_dir));
+        rustc.current_dir(&workspace.current_dir);
+        rustc
+    };
+    let folder = sandbox_dir(&workspace.target_dir).join(".cargo-sandbox");
+    libtest::layout(rustc, WASIP1, &folder).map_err(|error| error.0)
+}
+
+fn suite<'a>(
+    artifact: Artifact,
+    package: &Package,
+    permissions: &'a Permissions,
+) -> Result<Suite<'a>, Failure> {
+    let (name, target) = (&package.name, &artifact.name);
+    let binary = match artifact.kind {
+        TargetKind::Lib => name.clone(),
+        TargetKind::Test => format!("{name}::{target}"),
+        kind => format!("{name}::{}/{target}", kind.as_str()),
+    };
+    Ok(Suite {
+        subject: subject(permissions, package),
+        artifact: artifact.wasm,
+        target: artifact.name,
+        cargo_kind: artifact.kind.as_str().to_owned(),
+        binary,
+        current_dir: std::fs::canonicalize(&package.root)?,
+    })
+}
+
+fn run_options(args: &TestArgs, libtest: &LibtestArgs) -> Options {
+    let filter = Filter {
+        names: args.filters.iter().chain(&libtest.filters).cloned().collect(),
+        exact: libtest.exact,
+        skip: libtest.skip.clone(),
+        ignored: match (libtest.ignored, libtest.include_ignored) {
+            (_, true) => Ignored::Include,
+            (true, false) => Ignored::Only,
+            (false, false) => Ignored::Skip,
+        },
+        shard: args.partition.map(|part| Shard { hash: part.hash, shard: part.shard, of: part.of }),
+    };
+    // One test at a time where output is shown as it comes, or nobody could read it.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let workers = libtest.test_threads.unwrap_or(if libtest.nocapture { 1 } else { cores });
+    Options {
+        filter,
+        workers: workers.max(1),
+        live: libtest.nocapture,
+        show_output: libtest.show_output,
+        retries: args.retries,
+        fail_fast: args.fail_fast,
+        timeout: args.timeout,
+        slow: SLOW,
+    }
+}
+
+/// Prints lists of tests as libtest does it.
+fn print(listed: &[tests::ListedSuite], terse: bool) -> ExitStatus {
+    let mut text = String::new();
+    for suite in listed {
+        if !terse {
+            text += &format!("{}:\n", suite.binary);
+        }
+        for test in &suite.tests {
+            // A name is the guest's word: it must not reach a terminal as it is.
+            let name: String =
+                test.name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+            let indent = if terse { "" } else { "    " };
+            text += &format!("{indent}{name}: {}\n", if test.bench { "benchmark" } else { "test" });
+        }
+    }
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitStatus::Fine,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Fine,
+        Err(error) => {
+            fatal(&format!("cannot write the list of tests: {error}"));
+            ExitStatus::Fault
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! `cargo sandbox why PATH --op read`: the decision on one access, and what each wall says to it.
+
+use super::args::{MessageFormat, Op, WhyArgs};
+use super::check::{self, cut};
+use super::output::Outputs;
+use super::policies::{self, Permissions};
+use super::{options, run};
+use crate::access::{Access, Decision, GrantId, Operation, Resource};
+use crate::build::metadata::{Package, Workspace};
+use crate::build::select;
+use crate::diagnostic::Diagnostic;
+use crate::exit_status::ExitStatus;
+use crate::kernel::{self, LandlockLevel};
+use crate::policy::{
+    self, Bindings, Decider, ExceptionKind, Grant, Lookup, Policy, Provenance, Scope, Target, TargetKind,
+};
+use crate::report::escape;
+use crate::runner::Failure;
+use crate::runner::places::Disk;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The answer: a line of `--message-format json`.
+#[derive(Debug, Serialize)]
+struct Why {
+    reason: &'static str,
+    package: String,
+    operation: &'static str,
+    /// The name that was decided on: absolute, links followed.
+    resource: String,
+    allowed: bool,
+    /// `allowed`, `denied`, `hidden` or `depends-on-origin`.
+    decision: &'static str,
+    /// The grants or the exception that decide it.
+    because: Vec<Because>,
+    /// `allows`, `denies`, `not-checked` or `off`.
+    landlock: &'static str,
+    /// What the wall lets through beyond the policy, if that matters here.
+    landlock_wider: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Because {
+    manifest: String,
+    line: u32,
+    table: String,
+    key: String,
+    entry: String,
+    by: Vec<String>,
+}
+
+/// `cargo sandbox why`. 0 if it would be allowed, 77 if not.
+pub(super) fn why(args: &WhyArgs) -> ExitStatus {
+    let flags = options::cargo_flags(&args.cargo, &args.output);
+    Outputs::during(
+        &args.output,
+        || run::open_workspace(&flags),
+        |outputs, workspace| {
+            outputs.command = "why";
+            let packages = select::packages(&workspace, &flags)?;
+            let [package] = packages.as_slice() else {
+                let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+                let message = "there are several packages here, each with a policy of its own";
+                let diagnostic = Diagnostic::error("package", message)
+                    .help(format!("name one with `-p`: {}", names.join(", ")));
+                return Err(Failure::new(ExitStatus::Usage, diagnostic));
+            };
+            let status = answer(args, &workspace, package, outputs)?;
+            Ok(outputs.close(status))
+        },
+    )
+}
+
+fn answer(
+    args: &WhyArgs,
+    workspace: &Workspace,
+    package: &Package,
+    outputs: &mut Outputs,
+) -> Result<ExitStatus, Failure> {
+    let mut permissions = policies::load(workspace, package, &args.policy)?;
+    outputs.messages(std::mem::take(&mut permissions.warnings));
+    let operation = operation(args.op);
+    let bind = Bindings { tmp: None, current_dir: permissions.places.package.clone() };
+    let (kind, name) = match (&args.bin, &args.example) {
+        (Some(name), _) => (TargetKind::Bin, name.as_str()),
+        (_, Some(name)) => (TargetKind::Example, name.as_str()),
+        _ if args.test.is_some() => (TargetKind::Test, ""),
+        _ => (TargetKind::Bin, ""),
+    };
+    let resource = if args.op == Op::Env {
+        Resource::Env(args.resource.as_bytes().to_vec())
+    } else {
+        let path = workspace.current_dir.join(Path::new(&args.resource));
+        Resource::Path(Disk.resolve(path.as_os_str().as_bytes()).target)
+    };
+    let access = Access { operation, resource };
+    let target = Target { kind, name, test: args.test.as_deref(), bind: &bind };
+    let policy = permissions.policy.for_target(kind, name, args.test.as_deref(), &bind);
+    let (why, help) = explain(args, &permissions, &policy, &access, &target);
+    if args.output.message_format == MessageFormat::Json {
+        let line = serde_json::to_string(&why).unwrap_or_default();
+        check::print(&(escape::json(line) + "\n"));
+    } else if !args.output.quiet {
+        check::print(&render(&why, &help, &permissions));
+    }
+    Ok(if why.allowed { ExitStatus::Fine } else { ExitStatus::Violation })
+}
+
+fn operation(op: Op) -> Operation {
+    match op {
+        Op::Read => Operation::Read,
+        Op::List => Operation::List,
+        Op::Stat => Operation::Stat,
+        Op::Create => Operation::Create,
+        Op::Modify => Operation::Modify,
+        Op::Delete => Operation::Delete,
+        Op::Env => Operation::EnvRead,
+    }
+}
+
+fn explain(
+    args: &WhyArgs,
+    permissions: &Permissions,
+    policy: &Policy,
+    access: &Access,
+    target: &Target<'_>,
+) -> (Why, Vec<String>) {
+    let decision = Decider::new(policy).decide(access.operation, &access.resource);
+    let because = |provenance: &Provenance, by: &[String]| Because {
+        manifest: provenance
+            .file
+            .strip_prefix(&permissions.places.workspace)
+            .unwrap_or(&provenance.file)
+            .to_string_lossy()
+            .into_owned(),
+        line: provenance.line,
+        table: provenance.table.clone(),
+        key: provenance.key.clone(),
+        entry: provenance.text.clone(),
+        by: by.to_vec(),
+    };
+    let of_grant = |id: GrantId| permissions.policy.grants.get(id.0 as usize);
+    let of_exception = |id: crate::access::ExceptionId| permissions.policy.exceptions.get(id.0 as usize);
+    let mut help = Vec::new();
+    let (word, reasons) = match decision {
+        Decision::Allowed(Some(id)) => {
+            ("allowed", of_grant(id).map(|grant| because(&grant.provenance, &grant.by)).into_iter().collect())
+        }
+        Decision::Allowed(None) => {
+            help.push("every guest may do this".to_owned());
+            ("allowed", Vec::new())
+        }
+        Decision::DependsOnOrigin => {
+            let able = able_by(policy, access);
+            ("depends-on-origin", able.iter().map(|grant| because(&grant.provenance, &grant.by)).collect())
+        }
+        Decision::Hidden(id) => {
+            let place = of_exception(id).map(|exception| because(&exception.provenance, &[]));
+            ("hidden", place.into_iter().collect())
+        }
+        Decision::Denied(Some(id)) => {
+            let exception = of_exception(id);
+            if exception.is_some_and(|exception| exception.kind == ExceptionKind::Protected) {
+                help.push("it is a protected place".to_owned());
+                ("denied", Vec::new())
+            } else {
+                let place = exception.map(|exception| because(&exception.provenance, &[]));
+                ("denied", place.into_iter().collect())
+            }
+        }
+        Decision::Denied(None) => {
+            let manifest = &permissions.manifest;
+            let suggested =
+                policy::suggest(&permissions.policy, &permissions.places, manifest, access, target);
+            if let Some(suggestion) = suggested.suggestion {
+                help.push(format!("to allow it, add to {manifest}:\n\n{}", suggestion.paste));
+            }
+            help.extend(suggested.note);
+            ("denied", Vec::new())
+        }
+    };
+    let (landlock, landlock_wider) = landlock(args, permissions, policy, access, word == "allowed");
+    let why = Why {
+        reason: "sandbox-why",
+        package: permissions.policy.package.clone(),
+        operation: access.operation.key(),
+        resource: String::from_utf8_lossy(access.resource.bytes()).into_owned(),
+        allowed: matches!(decision, Decision::Allowed(_)),
+        decision: word,
+        because: reasons,
+        landlock,
+        landlock_wider,
+    };
+    (why, help)
+}
+
+/// Grants with `by` that cover the access for some crate.
+fn able_by<'p>(policy: &'p Policy, access: &Access) -> Vec<&'p Grant> {
+    let alone = |grant: &&Grant| {
+        let one = Policy { grants: vec![Grant { by: Vec::new(), ..(*grant).clone() }], ..policy.clone() };
+        let decision = Decider::new(&one).decide(access.operation, &access.resource);
+        decision == Decision::Allowed(Some(grant.id))
+    };
+    policy.grants.iter().filter(|grant| !grant.by.is_empty()).filter(alone).collect()
+}
+
+fn landlock(
+    args: &WhyArgs,
+    permissions: &Permissions,
+    policy: &Policy,
+    access: &Access,
+    allowed: bool,
+) -> (&'static str, Vec<String>) {
+    let level = options::setup(&args.walls, false).landlock;
+    let abi = kernel::usable_abi();
+    if level == LandlockLevel::Off || abi == 0 {
+        return ("off", Vec::new());
+    }
+    let Resource::Path(path) = &access.resource else { return ("not-checked", Vec::new()) };
+    // A test's process has the layer of its own policy on top of that of all tests.
+    let plan = kernel::plan(policy, abi, &kernel::look);
+    let look = kernel::look(path);
+    let mut answer = kernel::foretell(&plan, access.operation, path, look);
+    if args.test.is_some() && answer == kernel::Answer::Allows {
+        let bind = Bindings { tmp: None, current_dir: permissions.places.package.clone() };
+        let all = cut(&permissions.policy, &Scope::Test, &bind);
+        if all.grants.len() >= policy.grants.len() {
+            answer = kernel::foretell(&kernel::plan(&all, abi, &kernel::look), access.operation, path, look);
+        }
+    }
+    let wider = plan.rules.iter().filter(|rule| {
+        let beneath = path.strip_prefix(rule.path.as_slice());
+        beneath.is_some_and(|rest| rest.is_empty() || rule.path == b"/" || rest[0] == b'/')
+    });
+    let wider: Vec<String> = wider.filter_map(|rule| rule.wider.clone()).collect();
+    match answer {
+        kernel::Answer::Allows if allowed => ("allows", Vec::new()),
+        kernel::Answer::Allows => ("allows", wider),
+        kernel::Answer::Denies => ("denies", Vec::new()),
+        kernel::Answer::NotChecked => ("not-checked", Vec::new()),
+    }
+}
+
+fn render(why: &Why, help: &[String], permissions: &Permissions) -> String {
+    let line = |text: &str| escape::line(text).into_owned();
+    let what = match why.operation {
+        "read" if why.because.iter().any(|because| because.table.ends_with("env")) => "read variable",
+        operation => operation,
+    };
+    let verdict = match why.decision {
+        "depends-on-origin" => "allowed for some crates only",
+        "hidden" => "hidden: the guest sees no such file, and nothing is reported",
+        word => word,
+    };
+    let mut text = format!("{what} `{}` by {}: {verdict}\n", line(&why.resource), line(&why.package));
+    for because in &why.because {
+        let place = match because.line {
+            0 => "the command line".to_owned(),
+            number => format!("{}:{number}", line(&because.manifest)),
+        };
+        let by =
+            if because.by.is_empty() { String::new() } else { format!(", by {}", because.by.join(", ")) };
+        _ = writeln!(
+            text,
+            "  `{}` in `{}.{}` at {place}{by}",
+            line(&because.entry),
+            line(&because.table),
+            because.key
+        );
+    }
+    if why.because.is_empty() && why.decision == "denied" {
+        _ = writeln!(text, "  no grant of {} covers it", line(&permissions.policy.package));
+    }
+    let wasi = match why.decision {
+        "allowed" => "allows it",
+        "hidden" => "hides it",
+        "depends-on-origin" => "decides by the crate it originates from",
+        _ => "denies it",
+    };
+    let landlock = match why.landlock {
+        "allows" if why.landlock_wider.is_empty() => "allows it".to_owned(),
+        "allows" => format!("lets it through: {}", line(&why.landlock_wider.join("; "))),
+        "denies" => "denies it".to_owned(),
+        "off" => "is off or missing".to_owned(),
+        _ => "does not check it".to_owned(),
+    };
+    _ = writeln!(
+        text,
+        "  wasi      {wasi}\n  landlock  {landlock}\n  seccomp   does not look at paths or names"
+    );
+    for help in help {
+        _ = writeln!(text, "  {}", escape::block(help.as_bytes()).replace('\n', "\n  "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::OperationSet;
+
+    #[test]
+    fn every_operation_can_be_asked_about() {
+        let all = [Op::Read, Op::List, Op::Stat, Op::Create, Op::Modify, Op::Delete, Op::Env];
+        let asked = all.into_iter().map(operation).map(OperationSet::of);
+        let asked = asked.fold(OperationSet::EMPTY, OperationSet::union);
+        assert!(Operation::ALL.into_iter().all(|operation| asked.contains(operation)));
+    }
+}

@@ -1,0 +1,65 @@
+//! What is said of one run of one test, walls included.
+
+use super::super::libtest::{self, Ended, ListedTest, Said};
+use super::panics::Panics;
+use crate::event::{GuestOutcome, TestVerdict};
+use crate::worker::{OutputStream, TestEnd, TestResult};
+
+/// What is known of the test and of the artifact that it is in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    /// The test; `None` if the artifact as a whole is one.
+    pub(super) test: Option<&'a ListedTest>,
+    /// Its number in the listing.
+    pub(super) index: usize,
+    pub(super) panics: &'a Panics,
+    /// How many tests libtest counts; `None` for another harness.
+    pub(super) listed: Option<usize>,
+    /// Unexpected accesses are let through.
+    pub(super) audit: bool,
+}
+
+/// The verdict, how the instance ended if it ran, and why.
+pub(super) fn judge(context: Context<'_>, result: &TestResult) -> (Said, Option<GuestOutcome>) {
+    let (mut said, outcome) = match &result.end {
+        TestEnd::Guest(outcome) => (judge_guest(context, outcome, result), Some(outcome.clone())),
+        TestEnd::PatchMismatch => {
+            let reason = "its descriptor is not in memory where the artifact has it".to_owned();
+            (Said { verdict: TestVerdict::NotRun, reason }, None)
+        }
+        // Never a pass: whoever spoke may have been taken over.
+        TestEnd::Fault(why) => (Said { verdict: TestVerdict::Failed, reason: why.clone() }, None),
+    };
+    if !context.audit && !result.violations.is_empty() {
+        let passed = said.verdict == TestVerdict::Passed;
+        said.verdict = TestVerdict::Violated { passed };
+    }
+    if !result.note.is_empty() && !said.reason.contains(&result.note) {
+        if !said.reason.is_empty() {
+            said.reason.push_str("; ");
+        }
+        said.reason.push_str(&result.note);
+    }
+    (said, outcome)
+}
+
+fn judge_guest(context: Context<'_>, outcome: &GuestOutcome, result: &TestResult) -> Said {
+    let Some(test) = context.test else { return libtest::outcome::judge_whole(outcome) };
+    let (mut stdout, mut stderr) =
+        (result.output.stream(OutputStream::Stdout), result.output.stream(OutputStream::Stderr));
+    let all = result.output.bytes();
+    // What is kept of the end of a long output is not told apart by stream.
+    if all.len() != stdout.len() + stderr.len() {
+        (stdout, stderr) = (all.clone(), all);
+    }
+    let frames = context.panics.frames(&result.backtrace);
+    let ended = Ended { outcome, stdout: &stdout, stderr: &stderr, frames: &frames, listed: context.listed };
+    let mut said = libtest::judge(test, context.panics.of(context.index), &ended);
+    // The reporters say how an instance ended.
+    if matches!(outcome, GuestOutcome::Trapped(words) if *words == said.reason)
+        || matches!(outcome, GuestOutcome::Limit(_) | GuestOutcome::TimedOut(_) | GuestOutcome::Killed(_))
+    {
+        said.reason.clear();
+    }
+    said
+}
