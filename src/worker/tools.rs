@@ -257,7 +257,7 @@ mod tests {
         let wasm = tempfile::tempfile().unwrap();
         let mut symboliser = Symboliser::new(&Launcher::at(program), wasm);
         let frames = vec![RawFrame { function: 0, offset: 0 }; 400];
-        let why = symboliser.symbolise(&frames).err().expect("300 MB are too much to keep");
+        let why = symboliser.symbolise(&frames).expect_err("300 MB are too much to keep");
         assert!(why.message.contains("more than is kept"), "{}", why.message);
         assert!(symboliser.symbolise(&frames).unwrap().iter().all(Vec::is_empty));
     }

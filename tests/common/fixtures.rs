@@ -593,5 +593,13 @@ pub const VERDICTS: &[(&str, &str)] = &[
 ];
 
 /// Fixtures for `sandbox-test`, which have no row in [`CASES`].
-pub const TEST_FIXTURES: &[&str] =
-    &["folders", "should-panic", "tests-case", "tests-doc", "tests-kinds", "tests-tmp", "tests-verdicts", "thousand"];
+pub const TEST_FIXTURES: &[&str] = &[
+    "folders",
+    "should-panic",
+    "tests-case",
+    "tests-doc",
+    "tests-kinds",
+    "tests-tmp",
+    "tests-verdicts",
+    "thousand",
+];
