@@ -244,8 +244,16 @@ for program in rustc rustdoc; do
 root=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")
 PATH="\$root/lib/rustlib/$host/bin:\$PATH"
 export PATH
+# Rustdoc hands its own --sysroot on to rustc, and arguments in a file (@FILE) may hold one: two are an error.
+for argument; do
+  case \$argument in
+    --sysroot | --sysroot=*) given=1 ;;
+    @*) ! grep -qs -e --sysroot "\${argument#@}" || given=1 ;;
+  esac
+done
+[ -n "\${given-}" ] || set -- --sysroot "\$root" "\$@"
 exec "\$root/$loader_path" --argv0 "\$root/bin/$program" --library-path "\$root/lib/$triple" \\
-  "\$root/libexec/$program" --sysroot "\$root" "\$@"
+  "\$root/libexec/$program" "\$@"
 WRAPPER
   chmod +x "$stage/bin/$program"
 done

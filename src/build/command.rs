@@ -203,10 +203,11 @@ struct State {
 pub struct Interrupt(Arc<Mutex<State>>);
 
 impl Interrupt {
-    /// Ends cargo and all that it started: the first time as Ctrl-C would, then by force.
+    /// Ends cargo and all that it started: the first time by asking, then by force.
     pub fn stop(&self) {
         let mut state = self.lock();
-        let signal = if state.stopped { Signal::KILL } else { Signal::INT };
+        // Not SIGINT, which a shell that started us in the background has made everything here ignore.
+        let signal = if state.stopped { Signal::KILL } else { Signal::TERM };
         state.stopped = true;
         if let Some(group) = state.group {
             // It may have ended by itself.

@@ -101,6 +101,20 @@ impl Packages {
     }
 }
 
+/// Name and version of a package of a registry, told by where cargo unpacks it:
+/// `…/registry/src/INDEX/NAME-VERSION/src/lib.rs`. For where cargo cannot be asked: it names no package
+/// of a workspace if a dependency of any member is not there.
+pub fn of_registry(file: &str) -> Option<(&str, &str)> {
+    let (_, below) = file.split_once("/registry/src/")?;
+    let folder = below.split('/').nth(1)?;
+    let version = folder.match_indices('-').map(|(at, _)| at).find(|at| {
+        let mut parts = folder[at + 1..].split('.');
+        parts.next().is_some_and(|major| !major.is_empty() && major.bytes().all(|b| b.is_ascii_digit()))
+            && parts.next().is_some()
+    })?;
+    Some((&folder[..version], &folder[version + 1..]))
+}
+
 /// The package whose folder holds the file; of nested ones, the innermost.
 fn nearest<'a>(packages: impl Iterator<Item = &'a Known>, file: &Path) -> Option<&'a Known> {
     packages
@@ -119,6 +133,19 @@ mod tests {
             root: root.into(),
             crates: vec![name.replace('-', "_")],
         }
+    }
+
+    #[test]
+    fn a_package_of_a_registry_is_told_by_its_folder() {
+        let of = |folder: &str| {
+            of_registry(&format!("/h/.cargo/registry/src/index-0a1b/{folder}/src/x.rs"))
+                .map(|(name, version)| format!("{name} {version}"))
+        };
+        assert_eq!(of("insta-1.49.0").as_deref(), Some("insta 1.49.0"));
+        assert_eq!(of("base64-url-3.0.0-rc.1+x").as_deref(), Some("base64-url 3.0.0-rc.1+x"));
+        assert_eq!(of("md-5-0.10.6").as_deref(), Some("md-5 0.10.6"));
+        assert_eq!(of("nothing"), None);
+        assert_eq!(of_registry("/h/src/main.rs"), None);
     }
 
     #[test]

@@ -276,7 +276,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub output: OutputArgs,
     /// Arguments for the guest
-    #[arg(value_name = "ARGS", trailing_var_arg = true)]
+    #[arg(value_name = "ARGS", trailing_var_arg = true, help_heading = "Arguments")]
     pub args: Vec<OsString>,
 }
 
@@ -337,10 +337,10 @@ pub struct TestArgs {
     #[command(flatten)]
     pub output: OutputArgs,
     /// Only tests whose name contains one of these
-    #[arg(value_name = "FILTER")]
+    #[arg(value_name = "FILTER", help_heading = "Arguments")]
     pub filters: Vec<String>,
     /// libtest's flags: --exact --skip --ignored --include-ignored --list --nocapture --test-threads
-    #[arg(value_name = "LIBTEST FLAGS", last = true)]
+    #[arg(value_name = "LIBTEST FLAGS", last = true, help_heading = "Arguments")]
     pub libtest: Vec<String>,
 }
 
@@ -427,7 +427,7 @@ pub struct RunnerArgs {
     pub output: OutputArgs,
     /// The wasm file, and arguments for the guest: nothing after the file is ours
     // One list, so that libtest's `--list` is not taken for a grant.
-    #[arg(value_names = ["FILE"], required = true, trailing_var_arg = true)]
+    #[arg(value_names = ["FILE"], required = true, help_heading = "Arguments", trailing_var_arg = true)]
     pub words: Vec<OsString>,
 }
 

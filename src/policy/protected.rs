@@ -245,6 +245,15 @@ impl Protected {
         self.names.iter().map(|(name, _)| name)
     }
 
+    /// The same below one folder. In the system's folders for temporary files nothing is built, so
+    /// a file there may be called `x.rs`, unless that is where the user works.
+    pub fn names_below(&self, folder: &[Component]) -> impl Iterator<Item = &Component> {
+        let temporary = [&b"/tmp"[..], b"/var/tmp"].iter().any(|tmp| folder.starts_with(&literals(tmp)));
+        let work = self.roots.iter().any(|root| folder.starts_with(root) || root.starts_with(folder));
+        let sources = !temporary || work;
+        self.names().filter(move |name| sources || *name != &component("*.rs"))
+    }
+
     /// A component of the pattern that is itself a protected name. Only beneath the roots of the
     /// user's work: what lies above is where the user put it.
     fn name_in(&self, components: &[Component]) -> Option<(String, &'static str)> {

@@ -338,7 +338,7 @@ impl<'a> Resolver<'a> {
             }
         }
         for prefix in outer {
-            for name in self.protected.names() {
+            for name in self.protected.names_below(&prefix) {
                 let mut components = prefix.clone();
                 components.extend([Component::AnyDepth, name.clone()]);
                 policy.exceptions.push(Exception {

@@ -3,7 +3,7 @@
 
 use super::source::read_snippet;
 use crate::access::{Frame, Origin, RawFrame, RawViolation};
-use crate::build::owner::Packages;
+use crate::build::owner::{Packages, of_registry};
 use crate::compile::Facts;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GrantPlace, GrantUse, GuestOutcome, Snippet, Suggestion, Violation};
@@ -92,11 +92,12 @@ impl<'a> Attribution<'a> {
     pub fn origin(&self, frames: &[Frame]) -> Option<Origin> {
         let frame = frames[symbols::origin(frames)?].clone();
         let owner = self.packages.owner_of(&frame.file, &frame.krate);
-        Some(Origin {
-            package: owner.map_or_else(|| frame.krate.clone(), |package| package.name.clone()),
-            version: owner.map(|package| package.version.clone()),
-            frame,
-        })
+        let owner = owner.map(|package| (package.name.as_str(), package.version.as_str()));
+        let (package, version) = match owner.or_else(|| of_registry(&frame.file)) {
+            Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
+            None => (frame.krate.clone(), None),
+        };
+        Some(Origin { package, version, frame })
     }
 
     /// The violation in words. Its backtrace must have been [learned](Self::learn).

@@ -246,3 +246,17 @@ fn the_package_root_is_canonical() {
     assert_eq!(policy.links, [b"/w".to_vec()]);
     assert!(allowed(&decider(&policy), Operation::Read, "/real/w/p/a"));
 }
+
+#[test]
+fn temporary_files_may_be_called_like_sources_but_not_where_the_user_works() {
+    let decider = fs("write = [\"/tmp\", \"out\"]");
+    assert!(allowed(&decider, Operation::Create, "/tmp/.tmpAb.rs"));
+    assert!(!allowed(&decider, Operation::Create, "/tmp/x/Cargo.toml"));
+    assert!(!allowed(&decider, Operation::Create, "/w/p/out/x.rs"));
+    let manifests = manifests("[package.metadata.sandbox.fs]\nwrite = [\"out\"]", None);
+    let places = Places { package: "/tmp/p".into(), workspace: "/tmp/p".into(), ..machine() };
+    let policy = load(&manifests, &places, &Links::default(), None).unwrap().policy;
+    let there = Decider::new(&policy.for_target(TargetKind::Bin, "main", None, &bindings()));
+    assert!(allowed(&there, Operation::Create, "/tmp/p/out/x"));
+    assert!(!allowed(&there, Operation::Create, "/tmp/p/out/x.rs"));
+}
