@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build demo test lint policy bench tools install clean
+.PHONY: help toolchain build demo test lint policy bench nextest tools install clean
 
 CARGO ?= cargo
 # A toolchain that compiles for WASI, as `RUSTUP_TOOLCHAIN` wants it. `default`: no rustup, and rustc can do it.
@@ -25,7 +25,7 @@ build: ## build the three binaries for trying them out, into target/debug
 demo: build ## run the main fixture with and without one of its permissions
 	@scripts/demo.sh $(SANDBOX)
 
-test: ## every test, from nothing
+test: nextest ## every test, from nothing
 	@$(with_wasi); set -x; $(CARGO) test --locked --features test-walls
 
 lint: ## format and lints, warnings as errors
@@ -36,8 +36,10 @@ lint: ## format and lints, warnings as errors
 policy: ## licences and sources of everything that Cargo.lock names
 	python3 scripts/policy.py
 
-tools: ## the peers that the benchmarks and the nextest test compare with (installed if absent)
-	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
+nextest: ## cargo-nextest, which one test runs our runner under (installed if absent)
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-nextest
+
+tools: nextest ## the peers that the benchmarks compare with (installed if absent)
 	@command -v wasmtime >/dev/null || $(CARGO) install --locked wasmtime-cli --version 48.0.8
 
 bench: tools ## measure; see benches/README.md

@@ -93,9 +93,13 @@ fn grants_of_the_command_line_and_another_root() {
 }
 
 #[test]
-#[ignore = "needs cargo-nextest: `make tools` installs it"]
 fn nextest_passes_and_fails_with_our_runner() {
     let fixture = Fixture::copy("tests-case");
+    let there = std::process::Command::new("cargo").args(["nextest", "--version"]).output();
+    assert!(
+        there.is_ok_and(|there| there.status.success()),
+        "needs cargo-nextest: `make nextest` installs it"
+    );
     let nextest = |filter: &str| run(with_runner("cargo", &fixture, &["nextest", "run", filter]));
     nextest("other").expect(0);
     nextest("import").expect(0);
