@@ -58,7 +58,7 @@ fn by_others() {
     };
     let run = run().grant("read", place.path("d")).with(|run| {
         run.alone = true;
-        run.after_line = Some(Box::new(move |lines| act(lines)));
+        run.after_line = Some(Box::new(act));
     });
     let ended = run.probe(&place.in_it(&["stat @/d/a/f"; 8].join(" -- ")));
     let denied = "error 2";
