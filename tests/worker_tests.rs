@@ -4,14 +4,15 @@
 mod support;
 
 use cargo_sandbox::access::{GrantId, OperationSet};
-use cargo_sandbox::compile::Strategy;
-use cargo_sandbox::event::GuestOutcome;
-use cargo_sandbox::policy::{Bindings, Scope};
-use cargo_sandbox::worker::{Confined, Misbehaviour, Patch, PoolJob, TestEnd, TestPool, TestRun};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use cargo_sandbox::compile::{Cache, Strategy};
+use cargo_sandbox::event::{GuestOutcome, KernelReport};
+use cargo_sandbox::policy::Scope;
+use cargo_sandbox::worker::{
+    Confined, Misbehaviour, Patch, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests, TierUp,
+};
+use std::fs::File;
 use std::time::{Duration, Instant};
-use support::suite::{Suite, on, run, run_in, run_suite, test};
+use support::suite::{Suite, job, on, run, run_in, run_suite, test};
 use support::{artifact, launcher, package, root};
 
 fn guest(outcome: GuestOutcome) -> TestEnd {
@@ -59,9 +60,11 @@ fn a_child_that_was_taken_over_changes_no_other_verdict() {
         let mut tests = vec![];
         for (i, misbehaviour) in (0..).zip(bad) {
             tests.push(test(2 * i, "exit"));
+            // Only one has to be ended; the others may take their time on a busy machine.
+            let time = Duration::from_millis(if misbehaviour == Spin { 500 } else { 60_000 });
             tests.push(TestRun {
                 misbehaviour: Some(misbehaviour),
-                time: Some(Duration::from_millis(500)),
+                time: Some(time),
                 ..test(2 * i + 1, "ok")
             });
         }
@@ -126,25 +129,10 @@ fn the_grant_of_a_case_is_its_own_in_the_kernel_too() {
     let walls_of_wasi = |wasi| {
         let artifact = artifact(Strategy::Cranelift);
         let root = root();
-        let bindings = Bindings { tmp: None, current_dir: PathBuf::from("/") };
         let mut confined = Confined::new(Strategy::Cranelift);
         confined.walls.wasi = wasi;
-        let mut pool = TestPool::new(
-            &launcher(),
-            PoolJob {
-                code: artifact.code.as_fd(),
-                root: root.as_fd(),
-                confined,
-                union: package.for_all_tests(&bindings),
-                package: package.clone(),
-                target: "actor".to_owned(),
-                current_dir: PathBuf::from("/"),
-                workers: 1,
-                live: false,
-                tick: None,
-                interrupt: None,
-            },
-        );
+        let job = job(&artifact, &root, Strategy::Cranelift, package.clone(), None);
+        let mut pool = TestPool::new(&launcher(), PoolJob { confined, workers: 1, ..job });
         let names = [dir.join(format!("one-{wasi}")), dir.join(format!("two-{wasi}"))];
         let tests = vec![on(1, "create", &names[0]), on(2, "create", &names[1])];
         let mut suite = Suite { waiting: tests.into(), ..Suite::default() };
@@ -203,6 +191,72 @@ fn a_stopped_pool_starts_nothing_more_and_ends_well() {
         // What runs then ends as it would, and that is at most two tests in each of two zygotes.
         assert!((after..=after + 4).contains(&suite.results.len()), "{} for {after}", suite.results.len());
     }
+}
+
+/// Gives tests until somebody else's code runs them.
+#[derive(Default)]
+struct UntilBetter {
+    given: u64,
+    /// Zygotes that were started.
+    ready: usize,
+    /// Tests that were started when the last one was.
+    after_that: u64,
+    ended: u64,
+}
+
+impl Tests for UntilBetter {
+    fn next(&mut self) -> Option<TestRun> {
+        let enough = self.ready > 2 && self.given > self.after_that + 20;
+        assert!(self.given < 20_000, "there never was better code");
+        self.given += 1;
+        (!enough).then(|| test(self.given, "print"))
+    }
+    fn ready(&mut self, _kernel: &KernelReport) {
+        self.ready += 1;
+        self.after_that = self.given;
+    }
+    fn finished(&mut self, result: TestResult) {
+        assert_eq!(result.end, guest(GuestOutcome::Exited(0)));
+        assert_eq!(result.output.bytes(), b"hello from the guest\n");
+        self.ended += 1;
+    }
+}
+
+#[test]
+fn tests_that_run_for_long_get_better_code_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = || Cache::open(&folder.path().join("cache"), 1 << 30).unwrap();
+    let mut wasm = support::wasm();
+    let artifact = artifact(Strategy::Winch);
+    let better = |wasm: &mut File| launcher().cached(wasm, Strategy::Cranelift, &cache()).unwrap();
+    assert!(better(&mut wasm).is_none());
+    let root = root();
+    let tier_up = Some(TierUp {
+        wasm: support::wasm(),
+        strategy: Strategy::Cranelift,
+        cache: Some(cache()),
+        after: Duration::ZERO,
+    });
+    let job = job(&artifact, &root, Strategy::Winch, package(&[]), None);
+    let mut tests = UntilBetter::default();
+    let mut pool = TestPool::new(&launcher(), PoolJob { tier_up, ..job });
+    assert!(!pool.run(&mut tests).unwrap());
+    // A zygote of other code would have refused to load this: so it ran, and is there for the next run.
+    assert!(better(&mut wasm).is_some());
+    assert!(tests.ready > 2 && tests.ended >= tests.after_that);
+}
+
+#[test]
+fn better_code_that_cannot_be_made_changes_nothing() {
+    let (artifact, root) = (artifact(Strategy::Winch), root());
+    let wasm = tempfile::tempfile().unwrap();
+    let tier_up = Some(TierUp { wasm, strategy: Strategy::Cranelift, cache: None, after: Duration::ZERO });
+    let job = job(&artifact, &root, Strategy::Winch, package(&[]), None);
+    let mut pool = TestPool::new(&launcher(), PoolJob { tier_up, ..job });
+    let mut suite = Suite { waiting: (0..300).map(|id| test(id, "print")).collect(), ..Suite::default() };
+    assert!(!pool.run(&mut suite).unwrap());
+    assert_eq!(suite.results.len(), 300);
+    assert!(suite.results.values().all(|result| result.end == guest(GuestOutcome::Exited(0))));
 }
 
 /// Not a timed test: it prints what `--nocapture` shows.

@@ -202,7 +202,7 @@ pub enum Compiler {
     Cranelift,
     /// Compiled three times as fast, runs three times slower.
     Winch,
-    /// Cranelift, or Winch where it pays.
+    /// Cranelift; for tests Winch first, and Cranelift for those that run for long.
     #[default]
     Auto,
 }

@@ -7,16 +7,22 @@ use crate::compile::{Cache, Facts, Strategy};
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::{Decider, Policy};
-use crate::worker::{Artifact, Launcher, Layout};
+use crate::worker::{Artifact, Launcher, Layout, TierUp};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Bytes that the code cache may hold.
 const CACHE_BOUND: u64 = 2 << 30;
+
+/// How long the tests of one artifact run with Winch's code before Cranelift is asked: about what it
+/// takes Cranelift to compile one, so that nobody loses more than half by it.
+const TIER_UP: Duration = Duration::from_secs(1);
 
 /// Code that is ready to run, and what is known of it.
 #[derive(Debug)]
@@ -124,6 +130,16 @@ pub fn prepare_any(
     Ok(Guest { wasm, code, facts, strategy, layout })
 }
 
+/// What is done where the tests of an artifact that Winch compiled run for long.
+pub fn tier_up(guest: &Guest, setup: &Setup) -> Option<TierUp> {
+    let winch = setup.strategy == StrategyChoice::Auto && guest.strategy == Strategy::Winch;
+    // Opened anew: others read the file through the descriptor that is there, and share its position.
+    let wasm = File::open(format!("/proc/self/fd/{}", guest.wasm.as_raw_fd())).ok().filter(|_| winch)?;
+    // That it is not to be used was said when it was looked into.
+    let cache = if setup.cache { open_cache(&mut |_| {}) } else { None };
+    Some(TierUp { wasm, strategy: Strategy::Cranelift, cache, after: TIER_UP })
+}
+
 fn open_cache(warn: &mut dyn FnMut(Diagnostic)) -> Option<Cache> {
     match Cache::open(&cache_dir()?.join("code"), CACHE_BOUND) {
         Ok(cache) => Some(cache),
@@ -144,9 +160,8 @@ pub fn strategy(setup: &Setup) -> Strategy {
 
 /// The compilers for the tests of one artifact, the one for new code last. Most artifacts of tests
 /// are built to be run once: Winch compiles them three times as fast as Cranelift, and most tests
-/// are over long before code that runs three times as fast would make up for that. A suite that
-/// computes for seconds is faster with `--compiler cranelift`, once: its code is then in the cache and
-/// preferred until the artifact changes.
+/// are over long before code that runs three times as fast would make up for that. Where they are not,
+/// see [`tier_up`]: what Cranelift made is then in the cache, and preferred until the artifact changes.
 pub fn test_strategies(setup: &Setup) -> &'static [Strategy] {
     match setup.strategy {
         StrategyChoice::Winch => &[Strategy::Winch],

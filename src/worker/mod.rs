@@ -28,7 +28,7 @@ mod zygote;
 
 pub use collect::{Output, OutputStream};
 pub use main::main;
-pub use pool::{PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests};
+pub use pool::{PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests, TierUp};
 #[cfg(feature = "test-walls")]
 pub use protocol::Misbehaviour;
 pub use protocol::{Layout, Patch, Walls};

@@ -7,6 +7,7 @@
 //! can, and about nothing else.
 
 mod job;
+mod tier;
 
 use super::protocol::{FromWorker, RunTest, Task, TestsTask, ToWorker};
 use super::run::{WorkerError, kernel_report};
@@ -21,6 +22,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
+use tier::Tier;
+pub use tier::TierUp;
 
 /// A test younger than this is not listened to until it ends: most end sooner, and are then heard in
 /// one go. Its socket holds what it says meanwhile.
@@ -34,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct TestPool<'a> {
     launcher: Launcher,
     job: PoolJob<'a>,
-    task: Task,
+    tier: Tier,
     zygotes: Vec<Zygote>,
     /// Tests whose zygote died before they were started.
     again: VecDeque<TestRun>,
@@ -52,26 +55,21 @@ struct Zygote {
     queued: Option<Running>,
     /// A test that was taken back, in case it had been started by then.
     taken_back: Option<u64>,
+    /// Others have better code by now: it is given no more tests.
+    retired: bool,
     /// When it was told to end a child that has not ended since.
     told: Option<Instant>,
 }
 
 impl<'a> TestPool<'a> {
     /// A pool without zygotes; they are started as there are tests for them.
-    pub fn new(launcher: &Launcher, job: PoolJob<'a>) -> Self {
+    pub fn new(launcher: &Launcher, mut job: PoolJob<'a>) -> Self {
         let eager = job.live || job.package.grants.iter().any(|grant| !grant.by.is_empty());
         let grants = job.package.grants.len();
-        let task = Task::Tests(Box::new(TestsTask {
-            confinement: job.confined.task(),
-            union: job.union.clone(),
-            package: job.package.clone(),
-            target: job.target.clone(),
-            current_dir: job.current_dir.clone(),
-        }));
         Self {
             launcher: launcher.clone(),
+            tier: Tier::new(job.tier_up.take()),
             job,
-            task,
             zygotes: Vec::new(),
             again: VecDeque::new(),
             eager,
@@ -86,15 +84,20 @@ impl<'a> TestPool<'a> {
     ///
     /// The artifact cannot be run at all, or a fault of ours. Tests that had ended were reported.
     pub fn run(&mut self, tests: &mut dyn Tests) -> Result<bool, WorkerError> {
-        let mut next_tick = self.job.tick.map(|tick| Instant::now() + tick);
+        let begun = Instant::now();
+        let mut next_tick = self.job.tick.map(|tick| begun + tick);
         loop {
             self.feed(tests)?;
             if self.zygotes.iter().all(|zygote| zygote.current.is_none()) {
+                self.tier.stop();
                 return Ok(false);
             }
-            if self.wait(next_tick)? {
+            if self.wait(next_tick, begun)? {
                 self.interrupt(tests)?;
                 return Ok(true);
+            }
+            if self.tier.step(&self.launcher, begun) {
+                self.zygotes.iter_mut().for_each(|zygote| zygote.retired = true);
             }
             for index in 0..self.zygotes.len() {
                 self.attend(index, tests)?;
@@ -130,7 +133,8 @@ impl<'a> TestPool<'a> {
         for round in 0..2 {
             for index in 0..self.job.workers.max(1) {
                 if let Some(zygote) = self.zygotes.get(index)
-                    && (zygote.queued.is_some()
+                    && (zygote.retired
+                        || zygote.queued.is_some()
                         || (round == 0 && zygote.current.is_some())
                         || zygote.told.is_some())
                 {
@@ -150,9 +154,28 @@ impl<'a> TestPool<'a> {
 
     fn start(&self) -> Result<Zygote, WorkerError> {
         let nothing = std::fs::File::open("/dev/null")?;
-        let fds = [nothing.as_fd(), self.job.code, self.job.root];
-        let process = self.launcher.start(&self.task, &fds, Streams::Null)?;
-        Ok(Zygote { process, ready: false, current: None, queued: None, taken_back: None, told: None })
+        let mut confinement = self.job.confined.task();
+        let mut code = self.job.code;
+        if let Some((better, strategy)) = self.tier.code() {
+            (code, confinement.strategy) = (better, strategy);
+        }
+        let task = Task::Tests(Box::new(TestsTask {
+            confinement,
+            union: self.job.union.clone(),
+            package: self.job.package.clone(),
+            target: self.job.target.clone(),
+            current_dir: self.job.current_dir.clone(),
+        }));
+        let process = self.launcher.start(&task, &[nothing.as_fd(), code, self.job.root], Streams::Null)?;
+        Ok(Zygote {
+            process,
+            ready: false,
+            current: None,
+            queued: None,
+            taken_back: None,
+            retired: false,
+            told: None,
+        })
     }
 
     fn send(&mut self, index: usize, test: TestRun, tests: &mut dyn Tests) -> Result<(), WorkerError> {
@@ -184,10 +207,14 @@ impl<'a> TestPool<'a> {
     }
 
     /// Sleeps until something is to be done. Whether it is to end.
-    fn wait(&self, next_tick: Option<Instant>) -> Result<bool, WorkerError> {
+    fn wait(&self, next_tick: Option<Instant>, begun: Instant) -> Result<bool, WorkerError> {
         let now = Instant::now();
-        let mut wake = next_tick;
-        let mut fds = Vec::with_capacity(2 * self.zygotes.len() + 1);
+        let mut wake = self.tier.due(begun).into_iter().chain(next_tick).min();
+        let mut fds = Vec::with_capacity(2 * self.zygotes.len() + 2);
+        let compiling = self.tier.socket();
+        if let Some(socket) = &compiling {
+            fds.push(PollFd::new(socket, PollFlags::IN));
+        }
         for zygote in &self.zygotes {
             fds.push(PollFd::new(&zygote.process.socket, PollFlags::IN));
             let Some(running) = &zygote.current else { continue };
@@ -339,9 +366,9 @@ impl Zygote {
         if self.ready { running.test.time } else { Some(STARTUP) }
     }
 
-    /// It was [buried](TestPool::bury).
+    /// It was [buried](TestPool::bury), or has nothing to do any more.
     fn gone(&self) -> bool {
-        !self.ready && self.current.is_none() && self.queued.is_none()
+        (!self.ready || self.retired) && self.current.is_none() && self.queued.is_none()
     }
 }
 

@@ -2,14 +2,15 @@
 //! crash, a time-out or nonsense from them is a message, never a fault of the supervisor.
 
 use super::protocol::{FromWorker, Task, ToWorker};
-use super::spawn::{Launcher, Process, Streams, in_words, memory_file, seal};
+use super::spawn::{Launcher, Process, Streams, in_words, memory_file, message, seal};
+use super::wire::{Progress, WireError};
 use crate::access::{Frame, RawFrame};
-use crate::compile::{self, Cache, Facts, Strategy, child::CompileError};
+use crate::compile::{self, Cache, Facts, Strategy, cache::Miss, child::CompileError};
 use crate::diagnostic::Diagnostic;
 use rustix::net::SendFlags;
 use std::fs::File;
 use std::io::{self, Seek};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// How long compiling one module may take.
@@ -84,6 +85,11 @@ impl Launcher {
         Ok(found.ok().map(|entry| Artifact { code: entry.code, facts: entry.facts, cached: true }))
     }
 
+    /// What adding the code of a wasm file to the cache needs; `None` if it is there or cannot be.
+    pub(super) fn missing(&self, wasm: &mut File, strategy: Strategy, cache: &Cache) -> Option<Miss> {
+        cache.find(wasm, &fingerprint(strategy).ok()?).ok()?.err()
+    }
+
     /// Compiles in a child that has no rights but to read `wasm`, from its beginning, and to write its
     /// output.
     ///
@@ -91,15 +97,60 @@ impl Launcher {
     ///
     /// The module is wrong, or the child crashed or took too much time or memory.
     pub fn compile(&self, wasm: &mut File, strategy: Strategy) -> Result<(File, Facts), Diagnostic> {
-        let failed =
-            |why: String| Diagnostic::error("compile", format!("the artifact was not compiled: {why}"));
-        let machine = |error: io::Error| failed(error.to_string());
+        let mut compiling = self.start_compiling(wasm, strategy)?;
+        let answer = compiling.child.next_message(COMPILE_TIME);
+        compiling.end(answer)
+    }
+
+    /// Starts [compiling](Self::compile) and does not wait for it.
+    pub(super) fn start_compiling(
+        &self,
+        wasm: &mut File,
+        strategy: Strategy,
+    ) -> Result<Compiling, Diagnostic> {
         wasm.rewind().map_err(machine)?;
-        let mut code = memory_file(&[]).map_err(machine)?;
-        let mut child = self
+        let code = memory_file(&[]).map_err(machine)?;
+        let child = self
             .start(&Task::Compile(strategy), &[wasm.as_fd(), code.as_fd()], Streams::Null)
             .map_err(machine)?;
-        let answer = child.next_message(COMPILE_TIME);
+        Ok(Compiling { child, code, started: Instant::now() })
+    }
+}
+
+/// A child that compiles. It is killed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Compiling {
+    child: Process,
+    code: File,
+    started: Instant,
+}
+
+impl Compiling {
+    /// Becomes readable when there is something to [hear](Self::hear).
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.child.socket.as_fd()
+    }
+
+    /// When it will have taken too long.
+    pub(super) fn deadline(&self) -> Instant {
+        self.started + COMPILE_TIME
+    }
+
+    /// What came of it, if that is known yet. Never waits.
+    pub(super) fn hear(&mut self) -> Option<Result<(File, Facts), Diagnostic>> {
+        let child = &mut self.child;
+        let answer = child.reader.read(&child.socket).and_then(|progress| match child.reader.frame()? {
+            Some(frame) => message(&frame).map(|message| (Some(message), progress)),
+            None => Ok((None, progress)),
+        });
+        if matches!(answer, Ok((None, Progress::Some | Progress::Empty))) && Instant::now() < self.deadline()
+        {
+            return None;
+        }
+        Some(self.end(answer.map(|(message, _)| message)))
+    }
+
+    fn end(&mut self, answer: Result<Option<FromWorker>, WireError>) -> Result<(File, Facts), Diagnostic> {
         let facts = match answer {
             Ok(Some(FromWorker::Compiled(Ok(facts)))) => *facts,
             Ok(Some(FromWorker::Compiled(Err(CompileError::Module(why))))) => {
@@ -112,8 +163,8 @@ impl Launcher {
             Ok(Some(other)) => return Err(failed(super::run::WorkerError::early(other).to_string())),
             Err(error) => return Err(failed(error.to_string())),
             Ok(None) => {
-                child.kill();
-                let status = child.wait(Duration::ZERO).map_err(machine)?;
+                self.child.kill();
+                let status = self.child.wait(Duration::ZERO).map_err(machine)?;
                 return Err(failed(in_words(status)).note(format!(
                     "a module is compiled in a process of its own, which may take {} seconds",
                     COMPILE_TIME.as_secs()
@@ -121,16 +172,25 @@ impl Launcher {
             }
         };
         // Nobody writes to it any more: it is no longer shared with a living child.
-        child.kill();
-        child.wait(Duration::ZERO).map_err(machine)?;
-        if code.metadata().map_err(machine)?.len() > MAX_CODE {
+        self.child.kill();
+        self.child.wait(Duration::ZERO).map_err(machine)?;
+        if self.code.metadata().map_err(machine)?.len() > MAX_CODE {
             return Err(failed(format!("its code is larger than {} MiB", MAX_CODE >> 20)));
         }
         // Several workers will map it, and none may change what another one runs.
-        seal(&code).map_err(machine)?;
+        seal(&self.code).map_err(machine)?;
+        let mut code = self.code.try_clone().map_err(machine)?;
         code.rewind().map_err(machine)?;
         Ok((code, facts))
     }
+}
+
+fn failed(why: String) -> Diagnostic {
+    Diagnostic::error("compile", format!("the artifact was not compiled: {why}"))
+}
+
+fn machine(error: io::Error) -> Diagnostic {
+    failed(error.to_string())
 }
 
 fn unreadable(error: io::Error) -> Diagnostic {

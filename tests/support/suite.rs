@@ -4,9 +4,9 @@ use super::{artifact, launcher, package, root};
 use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::compile::Strategy;
 use cargo_sandbox::policy::{Bindings, PackagePolicy};
-use cargo_sandbox::worker::{Confined, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests};
+use cargo_sandbox::worker::{Artifact, Confined, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests};
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 #[derive(Default)]
@@ -74,25 +74,35 @@ pub(crate) fn run_suite(
 ) -> Suite {
     let artifact = artifact(Strategy::Cranelift);
     let root = root();
-    let bindings = Bindings { tmp: tmps, current_dir: PathBuf::from("/") };
-    let mut pool = TestPool::new(
-        &launcher(),
-        PoolJob {
-            code: artifact.code.as_fd(),
-            root: root.as_fd(),
-            confined: Confined::new(Strategy::Cranelift),
-            union: package.for_all_tests(&bindings),
-            package,
-            target: "actor".to_owned(),
-            current_dir: PathBuf::from("/"),
-            workers,
-            live: false,
-            tick: None,
-            interrupt: None,
-        },
-    );
+    let job = job(&artifact, &root, Strategy::Cranelift, package, tmps);
+    let mut pool = TestPool::new(&launcher(), PoolJob { workers, ..job });
     assert!(!pool.run(&mut suite).unwrap());
     suite
+}
+
+/// Two workers behind all walls.
+pub(crate) fn job<'a>(
+    artifact: &'a Artifact,
+    root: &'a OwnedFd,
+    strategy: Strategy,
+    package: PackagePolicy,
+    tmps: Option<PathBuf>,
+) -> PoolJob<'a> {
+    let bindings = Bindings { tmp: tmps, current_dir: PathBuf::from("/") };
+    PoolJob {
+        code: artifact.code.as_fd(),
+        root: root.as_fd(),
+        confined: Confined::new(strategy),
+        union: package.for_all_tests(&bindings),
+        package,
+        target: "actor".to_owned(),
+        current_dir: PathBuf::from("/"),
+        workers: 2,
+        live: false,
+        tick: None,
+        tier_up: None,
+        interrupt: None,
+    }
 }
 
 pub(crate) fn run(workers: usize, tests: Vec<TestRun>) -> Suite {

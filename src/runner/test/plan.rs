@@ -5,7 +5,7 @@ use super::super::interrupt::Interrupt;
 use super::super::libtest::{ListedTest, Listing};
 use super::super::run::{confined, wants_tmp};
 use super::super::tmp::TmpRoot;
-use super::super::{Failure, Guest, Setup, prepare_any, test_strategies};
+use super::super::{Failure, Guest, Setup, prepare_any, test_strategies, tier_up};
 use super::filter::{Counted, Ignored};
 use super::listing::{self, Listed};
 use super::panics::Panics;
@@ -188,6 +188,7 @@ fn plan<'p>(
         workers: options.workers,
         live: options.live,
         tick: Some(TICK),
+        tier_up: tier_up(guest, means.setup),
         interrupt: Some(means.interrupt.as_fd()),
     };
     let mut pool = TestPool::new(means.launcher, job);

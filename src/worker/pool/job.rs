@@ -1,5 +1,6 @@
 //! What a pool of workers is asked to do, and what it says of it.
 
+use super::tier::TierUp;
 use crate::access::{GrantId, RawFrame, RawViolation};
 use crate::event::{GuestOutcome, KernelReport};
 use crate::policy::{PackagePolicy, Policy};
@@ -34,6 +35,8 @@ pub struct PoolJob<'a> {
     pub live: bool,
     /// How often [`Tests::tick`] is called.
     pub tick: Option<Duration>,
+    /// What to do about tests that run for long.
+    pub tier_up: Option<TierUp>,
     /// Becomes readable when everything is to be interrupted.
     pub interrupt: Option<BorrowedFd<'a>>,
 }
