@@ -28,6 +28,9 @@ pub use tier::TierUp;
 /// A test younger than this is not listened to until it ends: most end sooner, and are then heard in
 /// one go. Its socket holds what it says meanwhile.
 const QUIET: Duration = Duration::from_millis(5);
+/// A test that has run for longer starts again where there is better code: what is lost by that is
+/// less than what the old code will take if it takes as long once more.
+const LONG: Duration = Duration::from_secs(1);
 /// How long a zygote may take to confine itself and to load the code.
 pub(super) const STARTUP: Duration = Duration::from_secs(60);
 /// How long a zygote may take to end a child, or itself.
@@ -227,6 +230,7 @@ impl<'a> TestPool<'a> {
                 limit.map(|limit| running.started + limit),
                 (!loud).then_some(running.started + QUIET),
                 zygote.told.map(|told| told + PATIENCE),
+                (zygote.retired && running.may_be_superseded()).then_some(running.started + LONG),
             ];
             wake = due.into_iter().flatten().chain(wake).min();
         }
@@ -262,6 +266,9 @@ impl<'a> TestPool<'a> {
                 && running.cut.is_none()
             {
                 running.cut = Some(Cut::TimedOut(limit));
+            }
+            if zygote.retired && elapsed >= LONG && running.may_be_superseded() && !tests.stopped() {
+                running.cut = Some(Cut::Superseded);
             }
             if running.cut.is_some() && zygote.told.is_none() {
                 let id = running.test.id;

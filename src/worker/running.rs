@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// process writes to it.
 const LAST_WORDS: usize = 8 << 20;
 
+/// The signal with which a zygote ends a child.
+const KILL: i32 = 9;
+
 /// A test under way, or about to be.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -33,6 +36,8 @@ pub(super) struct Running {
 pub(super) enum Cut {
     TimedOut(Duration),
     Interrupted,
+    /// It is to be run again, with better code.
+    Superseded,
     Hostile(String),
 }
 
@@ -55,6 +60,12 @@ impl Running {
             cut: None,
             deaf: false,
         }
+    }
+
+    /// Whether nothing is lost but time if it is ended and run again: nothing that lasts can have been
+    /// changed, and nothing was heard that must be told.
+    pub(super) fn may_be_superseded(&self) -> bool {
+        self.test.repeatable && self.cut.is_none() && self.collected.violations.is_empty()
     }
 
     /// Reads once from the test's process. Whether there may be more.
@@ -119,6 +130,7 @@ impl Running {
     fn end(&mut self, reaped: &Reaped) -> (TestEnd, Vec<RawFrame>, String) {
         let fault = |why: &str| (TestEnd::Fault(why.to_owned()), Vec::new(), String::new());
         let guest = |outcome, note| (TestEnd::Guest(outcome), Vec::new(), note);
+        let superseded = || (TestEnd::Superseded, Vec::new(), String::new());
         match (self.collected.ended.take(), self.cut.take()) {
             (_, Some(Cut::Hostile(why))) => {
                 fault(&format!("its process does not keep to the protocol: {why}"))
@@ -138,6 +150,7 @@ impl Running {
                     // It had said its last word just before.
                     Some(Cut::TimedOut(limit)) => guest(GuestOutcome::TimedOut(limit), String::new()),
                     Some(Cut::Interrupted) => guest(GuestOutcome::Interrupted, String::new()),
+                    Some(Cut::Superseded) if reaped.signal == KILL => superseded(),
                     _ if reaped.signal != 0 => {
                         guest(GuestOutcome::Killed(reaped.signal), about_signal(reaped.signal))
                     }
@@ -146,10 +159,11 @@ impl Running {
             }
             (None, Some(Cut::TimedOut(limit))) => guest(GuestOutcome::TimedOut(limit), String::new()),
             (None, Some(Cut::Interrupted)) => guest(GuestOutcome::Interrupted, String::new()),
-            (None, None) if reaped.signal != 0 => {
+            (None, Some(Cut::Superseded)) if reaped.signal == KILL => superseded(),
+            (None, _) if reaped.signal != 0 => {
                 guest(GuestOutcome::Killed(reaped.signal), about_signal(reaped.signal))
             }
-            (None, None) => fault("its process ended without a word"),
+            (None, _) => fault("its process ended without a word"),
         }
     }
 }

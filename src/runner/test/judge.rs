@@ -27,6 +27,10 @@ pub(super) fn judge(context: Context<'_>, result: &TestResult) -> (Said, Option<
             let reason = "its descriptor is not in memory where the artifact has it".to_owned();
             (Said { verdict: TestVerdict::NotRun, reason }, None)
         }
+        TestEnd::Superseded => {
+            let reason = "it was ended, and not run again".to_owned();
+            (Said { verdict: TestVerdict::NotRun, reason }, None)
+        }
         // Never a pass: whoever spoke may have been taken over.
         TestEnd::Fault(why) => (Said { verdict: TestVerdict::Failed, reason: why.clone() }, None),
     };

@@ -12,7 +12,7 @@ use super::{Options, Suite};
 use crate::access::{GrantId, RawFrame, RawViolation};
 use crate::build::owner::Packages;
 use crate::event::{GuestOutcome, KernelReport, RunEvent, TestId, TestReport, TestVerdict};
-use crate::worker::{OutputStream, Patch, Symboliser, TestResult, TestRun, Tests};
+use crate::worker::{OutputStream, Patch, Symboliser, TestEnd, TestResult, TestRun, Tests};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub(super) struct Schedule<'a, 'p> {
 pub(super) struct State {
     waiting: VecDeque<(usize, u32)>,
     running: HashMap<u64, Attempt>,
+    /// What was heard of tests that have to start again, by their place in the plan.
+    heard: HashMap<usize, Vec<(RawViolation, u64)>>,
     next_id: u64,
     pub(super) done: Vec<Done>,
     pub(super) uses: BTreeMap<GrantId, u64>,
@@ -128,7 +130,10 @@ impl Schedule<'_, '_> {
             }
         }
         let time = [terms.time, self.options.timeout].into_iter().flatten().min();
-        TestRun { id, test: Some(one.id.name.clone()), args, env, tmp, patches, time, ..TestRun::default() }
+        // What was shown as it came cannot be taken back.
+        let repeatable = terms.repeatable && !self.options.live;
+        let test = Some(one.id.name.clone());
+        TestRun { id, test, args, env, tmp, patches, time, repeatable, ..TestRun::default() }
     }
 
     /// Violations in words, as far as that needs no symbols: those come for all tests together at
@@ -182,7 +187,7 @@ impl Tests for Schedule<'_, '_> {
         }
     }
 
-    fn finished(&mut self, result: TestResult) {
+    fn finished(&mut self, mut result: TestResult) {
         let Some(attempt) = self.state.running.remove(&result.id) else { return };
         if let (Some(root), Some(tmp)) = (&self.tmp_root, &attempt.tmp) {
             // Its process is dead.
@@ -191,6 +196,17 @@ impl Tests for Schedule<'_, '_> {
         for (grant, count) in &result.uses {
             let sum = self.state.uses.entry(*grant).or_default();
             *sum = sum.saturating_add(*count);
+        }
+        if result.end == TestEnd::Superseded {
+            self.state.heard.entry(attempt.planned).or_default().append(&mut result.violations);
+            self.state.waiting.push_front((attempt.planned, attempt.number));
+            return;
+        }
+        let heard = self.state.heard.remove(&attempt.planned).unwrap_or_default();
+        for (violation, count) in heard {
+            if !result.violations.iter().any(|(known, _)| known.access == violation.access) {
+                result.violations.push((violation, count));
+            }
         }
         let planned = &self.planned[attempt.planned];
         let context = Context {

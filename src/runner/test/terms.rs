@@ -4,7 +4,8 @@
 use super::super::envelope::with_environment;
 use super::super::environment;
 use super::super::run::{Subject, wants_tmp};
-use crate::policy::{Bindings, Decider, PackagePolicy, Scope, TargetKind, case_matches};
+use crate::access::OperationSet;
+use crate::policy::{Bindings, Decider, Grant, PackagePolicy, Scope, TargetKind, case_matches};
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 pub(super) struct Terms {
     env: Variables,
     pub(super) time: Option<Duration>,
+    /// They can change nothing but their private directory, so that a test that was ended can be run
+    /// again as if it had never been.
+    pub(super) repeatable: bool,
     /// Whether `TMPDIR` is the test's own directory, and not what the manifest says.
     own_tmpdir: bool,
 }
@@ -108,7 +112,10 @@ impl AllTerms {
         let given = if self.audit { with_environment(policy.clone()) } else { policy.clone() };
         let env = environment(&given, &Decider::new(&given));
         let own_tmpdir = self.tmp && policy.set.get(TMPDIR).is_none_or(String::is_empty);
-        let terms = Rc::new(Terms { env, time: policy.limits.time, own_tmpdir });
+        // Without its `{tmp}`, which is another one the next time.
+        let lasting = |grant: &Grant| !grant.operations.intersection(OperationSet::FS_CHANGE).is_empty();
+        let repeatable = !self.audit && !policy.grants.iter().any(lasting);
+        let terms = Rc::new(Terms { env, time: policy.limits.time, repeatable, own_tmpdir });
         self.known.insert(key, Rc::clone(&terms));
         terms
     }

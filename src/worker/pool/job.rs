@@ -58,6 +58,9 @@ pub struct TestRun {
     pub patches: Vec<Patch>,
     /// Wall-clock time it may take.
     pub time: Option<Duration>,
+    /// It may be ended and run again from its beginning once there is better code for it: it can change
+    /// nothing that lasts. Its caller is told by [`TestEnd::Superseded`] and gives it again.
+    pub repeatable: bool,
     /// Bytes of output to keep of its beginning; 0 stands for 1 MiB.
     pub keep_output: usize,
     /// Only in builds with `test-walls`: what its process does instead.
@@ -71,6 +74,9 @@ pub enum TestEnd {
     Guest(GuestOutcome),
     /// What [`Patch::expect`] wants was not there. Nothing ran.
     PatchMismatch,
+    /// It was ended, to be run again with better code ([`TestRun::repeatable`]). What was heard of it
+    /// until then still holds.
+    Superseded,
     /// What happened cannot be told, in words: its process could not be set up, or says one thing
     /// and does another. Never a pass.
     Fault(String),
