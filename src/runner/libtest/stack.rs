@@ -53,7 +53,10 @@ impl Stack {
             return Self { panicked, way: Way::Caught };
         }
         let own = &stack[stack.iter().rposition(is(panics)).map_or(0, |last| last + 1)..];
-        let is_known = |inlined: &Vec<Frame>| inlined.iter().any(|frame| frame.line > 0);
+        // Calls that were made one, such as those in the two branches of an `if`, have the place that
+        // they share: no column, perhaps no line, and none of the functions that only one was in.
+        let is_known =
+            |inlined: &Vec<Frame>| inlined.first().is_some_and(|frame| frame.line > 0 && frame.column > 0);
         if !own.iter().all(is_known) {
             return Self::unknown(panicked, NO_LINES);
         }
@@ -68,7 +71,8 @@ impl Stack {
 
 const NO_NAMES: &str = "the artifact has no names, so nobody knows what would have caught its panic";
 const TOO_DEEP: &str = "its stack is too deep to tell what would have caught its panic";
-const NO_LINES: &str = "code on its stack has no debug information, and may have a `catch_unwind` inlined";
+const NO_LINES: &str =
+    "a call on its stack has no exact debug information, and may have been inside a `catch_unwind`";
 
 /// The identifier at the end of a function's path, empty for a closure: `b` of `a::b::<T>`.
 fn short_name(function: &str) -> &str {
@@ -120,7 +124,7 @@ mod tests {
     fn frame(function: &str, file: &str) -> Frame {
         let krate = function.split("::").next().filter(|krate| !krate.contains('<')).unwrap_or_default();
         let line = u32::from(!file.is_empty());
-        Frame { krate: krate.into(), function: function.into(), file: file.into(), line, column: 0 }
+        Frame { krate: krate.into(), function: function.into(), file: file.into(), line, column: line }
     }
 
     /// A stack, its frames given as inlined functions and their files.
@@ -143,6 +147,10 @@ mod tests {
         assert_eq!(read(&[&[own], &[own]]), Stack { panicked: Some(true), way: Way::Free });
         assert_eq!(read(&[&[own], &[("a::test", "")]]).way, Way::Unknown(NO_LINES));
         assert_eq!(read(&[&[own], &[("", "")]]).way, Way::Unknown(NO_LINES));
+        // Two calls that became one.
+        let test = [frame("test::__rust_begin_short_backtrace", "")].to_vec();
+        let merged = Frame { column: 0, ..frame("a::test", "src/lib.rs") };
+        assert_eq!(Stack::read(&[vec![merged], test], &mut |_, _| false).way, Way::Unknown(NO_LINES));
     }
 
     #[test]
