@@ -89,7 +89,7 @@ fn ours(args: &[&str], env: &[(&str, &str)]) -> Verdicts {
     tests.iter().map(verdict).collect()
 }
 
-/// What is said of an artifact as another build makes it.
+/// What is said of an artifact as cargo alone makes it, without our wrapper.
 fn foreign(directory: &str, args: &[&str], env: &[(&str, &str)]) -> Verdicts {
     let artifact = build(&fixture(), directory, Some(TARGET), args, env);
     let guest = Guest::new(std::fs::read(artifact).expect("the artifact"));
@@ -143,14 +143,14 @@ fn compare(args: &[&str], ours: &Verdicts, known: &[(&str, TestVerdict)]) {
 /// What docs/should-panic.md says of panics that do not end the program where they unwind, and of
 /// messages that cannot be told apart.
 const KNOWN: [(&str, TestVerdict); 18] = [
-    ("catches_a_deeper_panic", NotRun),
-    ("catches_and_panics_again", NotRun),
-    ("catches_in_a_dependency", NotRun),
-    ("catches_in_a_dependency_that_is_generic", NotRun),
-    ("catches_in_a_helper", NotRun),
-    ("catches_its_panic", NotRun),
-    ("catches_on_one_of_two_lines", NotRun),
-    ("catches_on_one_of_two_ways", NotRun),
+    ("catching::catches_a_deeper_panic", NotRun),
+    ("catching::catches_and_panics_again", NotRun),
+    ("catching::catches_in_a_dependency", NotRun),
+    ("catching::catches_in_a_dependency_that_is_generic", NotRun),
+    ("catching::catches_in_a_helper", NotRun),
+    ("catching::catches_its_panic", NotRun),
+    ("catching::catches_on_one_of_two_lines", NotRun),
+    ("catching::catches_on_one_of_two_ways", NotRun),
     ("leaves_a_function_that_a_macro_names", Passed),
     ("leaves_a_function_that_is_inlined", NotRun),
     ("leaves_a_function_that_may_not_unwind", NotRun),
@@ -187,8 +187,8 @@ fn verdicts_are_libtests_own_with_fat_link_time_optimisation() {
     compare(&["--release"], &ours(&["--release"], &[("CARGO_PROFILE_RELEASE_LTO", "fat")]), &KNOWN);
 }
 
-/// An artifact that our build did not make may lack what tells. Then no test passes that natively
-/// fails, and what is not known to agree is not run.
+/// An artifact may lack what tells, whatever our build adds. Then no test passes that natively fails,
+/// and what is not known to agree is not run.
 #[test]
 fn without_names_or_debug_information_nothing_is_passed_on_trust() {
     for (directory, strip) in [("libtest-plain", "none"), ("libtest-strip", "symbols")] {
@@ -198,13 +198,13 @@ fn without_names_or_debug_information_nothing_is_passed_on_trust() {
             match (native[name].0, *verdict) {
                 (Failed, Passed) => panic!("{directory}: `{name}` passes"),
                 // The text of the first panic is wrong, and nobody knows that it would have been caught.
-                (Passed, Failed) if name == "catches_and_panics_again" => {}
+                (Passed, Failed) if name == "catching::catches_and_panics_again" => {}
                 (Passed, Failed) => panic!("{directory}: `{name}` fails: {reason}"),
                 _ => {}
             }
         }
         let why = if strip == "none" { "no exact debug information" } else { "no names" };
-        for name in ["panics", "catches_a_deeper_panic"] {
+        for name in ["panics", "catching::catches_a_deeper_panic"] {
             let (verdict, reason) = &ours[name];
             assert_eq!(*verdict, NotRun, "{directory}: {name}");
             assert!(reason.contains(why), "{directory}: {name}: {reason}");
