@@ -5,7 +5,7 @@ mod libtest_support;
 
 use cargo_sandbox::event::TestVerdict;
 use cargo_sandbox::runner::libtest::outcome::judge_whole;
-use cargo_sandbox::runner::libtest::{Ended, Image, Listing, ShouldPanic, find, judge, layout};
+use cargo_sandbox::runner::libtest::{Ended, Image, Listing, ShouldPanic, Stack, find, judge, layout};
 use libtest_support::{Guest, toolchain};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,10 +65,39 @@ fn a_listing_that_breaks_libtests_json_falls_back_to_names() {
         outcome: &run.outcome,
         stdout: &run.stdout,
         stderr: &run.stderr,
-        frames: &run.frames,
+        stack: &Stack::UNWOUND,
         listed: Some(tests.len()),
     };
     assert_eq!(judge(&tests[0], Err(&error), &ended).verdict, TestVerdict::NotRun);
+}
+
+/// docs/should-panic.md says of these that no artifact can tell them apart: natively the first of each
+/// pair passes, and the second aborts.
+#[test]
+fn what_only_unwinding_would_show_is_in_no_artifact() {
+    let drop = |body: &str| {
+        format!(
+            "struct Guard;\nimpl Drop for Guard {{ fn drop(&mut self) {{ {body} }} }}\n\
+             #[test]\n#[should_panic]\nfn test() {{ let _guard = Guard; panic!(\"boom\") }}\n"
+        )
+    };
+    let leave = |abi: &str| {
+        format!(
+            "#[inline(never)]\n{abi}\nfn boom(wrong: bool) {{ if wrong {{ panic!(\"boom\") }} }}\n\
+             #[test]\n#[should_panic]\nfn test() {{ boom(std::hint::black_box(true)) }}\n"
+        )
+    };
+    let pairs = [
+        [drop("std::hint::black_box(0);"), drop("panic!(\"dropped\")")],
+        [leave("extern \"Rust\""), leave("extern \"C\"")],
+    ];
+    for (pair, level) in pairs.iter().zip(["0", "3"]).chain(pairs.iter().zip(["3", "0"])) {
+        let level = format!("opt-level={level}");
+        let args = ["--test", "--crate-name=same", "-Cstrip=debuginfo", "-C", &level];
+        let [passes, aborts] =
+            pair.each_ref().map(|source| compile_for("wasm32-wasip1", "same", source, &args));
+        assert!(passes == aborts, "an artifact tells more than the document says");
+    }
 }
 
 #[test]

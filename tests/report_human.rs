@@ -192,6 +192,21 @@ fn an_audit_warns() {
     "#);
 }
 
+/// A person sees both ends of what a failing test printed; a program reads all of it.
+#[test]
+fn a_long_output_is_cut_for_people_alone() {
+    let mut failed = test("floods", TestVerdict::Failed);
+    failed.output = (0..100_000).flat_map(|line| format!("line {line}\n").into_bytes()).collect();
+    let output = String::from_utf8(failed.output.clone()).unwrap();
+    let report = tests(ExitStatus::Failed, vec![failed.clone()]);
+    let shown = show(&[RunEvent::TestFinished(failed)], &report);
+    assert!(shown.len() < 70_000, "{}", shown.len());
+    assert!(shown.contains("\nline 0\n") && shown.contains("\nline 99999\n"), "both ends are shown");
+    assert!(shown.contains(" bytes left out; all that was kept is in `--report` and `--junit` …]\n"));
+    let json = serde_json::to_value(cargo_sandbox::report::json::Report::from(&report)).unwrap();
+    assert!(json["targets"][0]["tests"][0]["output"]["text"] == output.as_str(), "the report is cut too");
+}
+
 #[test]
 fn a_run_of_tests() {
     let names =

@@ -136,6 +136,44 @@ fn a_case_grants_nothing_to_other_tests() {
     assert_eq!(self::outcomes(&report)["import::reads_csv"], "violated");
 }
 
+/// Every run has its effects: a test without libtest that ignores its arguments is asked once for its
+/// tests, and run once; one that knows them is asked for its ignored ones too.
+#[test]
+fn a_test_without_libtest_is_not_run_more_often_than_needed() {
+    let main = |rest: &str| {
+        format!(
+            "use std::io::Write;\nfn main() {{\n    let args: Vec<_> = std::env::args().skip(1).collect();\n    \
+             let mut log = std::fs::OpenOptions::new().append(true).open(\"data.txt\").unwrap();\n    \
+             writeln!(log, \"run {{}}\", args.join(\" \")).unwrap();\n    {rest}\n}}\n"
+        )
+    };
+    let knows = "if args[0] == \"--list\" { if args.len() == 3 { println!(\"one: test\"); } }";
+    for (rest, runs) in [
+        ("", &["run --list --format terse", "run "][..]),
+        ("println!(\"something\");", &["run --list --format terse", "run "]),
+        ("std::process::exit(if args.is_empty() { 0 } else { 3 });", &["run --list --format terse", "run "]),
+        (
+            knows,
+            &[
+                "run --list --format terse",
+                "run --list --format terse --ignored",
+                "run one --exact --nocapture",
+            ],
+        ),
+    ] {
+        let fixture = Fixture::copy("tests-kinds")
+            .manifest(|text| format!("{text}write = [\"data.txt\"]\n"))
+            .file("tests/plain.rs", &main(rest));
+        let (run, report) = fixture.run_with_report("test", &["--test", "plain"], &[]);
+        if rest != knows {
+            run.expect(0);
+            assert_eq!(outcomes(&report)["plain"], "passed", "{rest}");
+        }
+        let log = fixture.read("data.txt").expect("the log");
+        assert_eq!(log.lines().skip(1).collect::<Vec<_>>(), runs, "{rest}");
+    }
+}
+
 #[test]
 fn every_kind_of_target_is_tested_from_the_package_root() {
     let fixture = Fixture::copy("tests-kinds");

@@ -18,6 +18,10 @@ use std::process::{Command, ExitCode};
 pub const CALLED: &str = "CARGO_SANDBOX_RUSTC_WRAPPER";
 /// The user's own workspace wrapper, which we stand before.
 const CHAINED: &str = "CARGO_SANDBOX_CHAINED_WRAPPER";
+/// How the targets of guests begin.
+const GUESTS: &str = "wasm32-wasi";
+/// Changes with the flags that [`telling_flags`] adds.
+const FLAGS_VERSION: &[u8] = b"1";
 /// How the names of links to our program begin.
 const LINK: &str = "rustc-wrapper-";
 /// What cargo reads.
@@ -47,7 +51,7 @@ pub(super) fn prepare(
 /// A link to our own program, under a name that changes with the object and with what is chained.
 fn link_to(program: &Path, folder: &Path, chained: Option<&OsStr>) -> io::Result<PathBuf> {
     let chained = chained.unwrap_or_default().as_encoded_bytes();
-    let name = object::hash([object::content_hash().as_bytes(), chained]);
+    let name = object::hash([object::content_hash().as_bytes(), FLAGS_VERSION, chained]);
     let link = folder.join(format!("{LINK}{name}"));
     if fs::read_link(&link).is_ok_and(|target| target == program) {
         return Ok(link);
@@ -68,6 +72,7 @@ pub fn run_if_called() -> Option<ExitCode> {
     let called_as = args.next().unwrap_or_default();
     let rustc = args.next().filter(|rustc| is_our_link(&called_as) || looks_like_rustc(rustc))?;
     let mut args: Vec<OsString> = args.collect();
+    args.extend(telling_flags(&args).into_iter().map(OsString::from));
     if let Some(target) = links_a_guest(&args) {
         match object::ensure(&rustc, target, Path::new(&folder)) {
             Ok(object) => {
@@ -112,18 +117,40 @@ fn looks_like_rustc(program: &OsStr) -> bool {
     program.contains('/') || program.contains("rustc") || program.contains("driver")
 }
 
+/// What lets a test's stack tell where a panic would have been caught (docs/should-panic.md): debug
+/// information of what is built for a guest, and of a test all that was linked into it. Last wins.
+fn telling_flags(args: &[OsString]) -> Vec<&'static str> {
+    if !values(args, "--target").last().is_some_and(|target| target.starts_with(GUESTS)) {
+        return Vec::new();
+    }
+    let level = options(args).filter_map(|option| option.strip_prefix("debuginfo=")).last();
+    let mut flags = Vec::new();
+    if matches!(level, None | Some("0" | "none" | "line-directives-only"))
+        && !args.iter().any(|arg| arg == "-g")
+    {
+        flags.extend(["-C", "debuginfo=limited"]);
+    }
+    if is_a_test(args) {
+        flags.extend(["-C", "strip=none"]);
+    }
+    flags
+}
+
 /// The target, if these arguments of rustc link a program or a test harness for WASI. Cargo asks
 /// rustc for file names with the same crate types: that links nothing.
 fn links_a_guest(args: &[OsString]) -> Option<&str> {
-    let has = |wanted: &str| args.iter().any(|arg| arg == wanted);
-    // A test target without libtest has neither a crate type nor `--test`.
-    let own_harness =
-        values(args, "--crate-type").next().is_none() && values(args, "--cfg").any(|cfg| cfg == "test");
-    let program = values(args, "--crate-type").any(|kind| kind == "bin") || has("--test") || own_harness;
+    let program = values(args, "--crate-type").any(|kind| kind == "bin") || is_a_test(args);
     let asks = args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"--print"));
     let checks = values(args, "--emit").any(|emit| !emit.split(',').any(|kind| kind.starts_with("link")));
     let target = values(args, "--target").last()?;
-    (program && !asks && !checks && target.starts_with("wasm32-wasi")).then_some(target)
+    (program && !asks && !checks && target.starts_with(GUESTS)).then_some(target)
+}
+
+/// A test target without libtest has neither a crate type nor `--test`.
+fn is_a_test(args: &[OsString]) -> bool {
+    let own_harness =
+        values(args, "--crate-type").next().is_none() && values(args, "--cfg").any(|cfg| cfg == "test");
+    own_harness || args.iter().any(|arg| arg == "--test")
 }
 
 /// Values of a flag, given as `FLAG VALUE` or `FLAG=VALUE`.
@@ -135,10 +162,18 @@ fn values<'a>(args: &'a [OsString], flag: &'a str) -> impl Iterator<Item = &'a s
     })
 }
 
+/// Values of `-C`, written with a space or without.
+fn options(args: &[OsString]) -> impl Iterator<Item = &str> {
+    let next = args.iter().skip(1).map(Some).chain([None]);
+    args.iter().zip(next).filter_map(|(arg, next)| {
+        let arg = arg.to_str()?;
+        if arg == "-C" || arg == "--codegen" { next?.to_str() } else { arg.strip_prefix("-C") }
+    })
+}
+
 /// Whether the user links with a C compiler, which hands only `-Wl,…` on.
 fn links_through_a_driver(args: &[OsString]) -> bool {
-    let options = values(args, "-C").chain(args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("-C")));
-    options.filter_map(|option| option.strip_prefix("linker=")).last().is_some_and(|linker| {
+    options(args).filter_map(|option| option.strip_prefix("linker=")).last().is_some_and(|linker| {
         let name = Path::new(linker).file_name().unwrap_or_default().to_string_lossy();
         name.contains("clang") || name.contains("gcc") || name.ends_with("cc")
     })
@@ -165,6 +200,22 @@ mod tests {
         assert!(!is("--crate-type bin --emit=dep-info,metadata --target wasm32-wasip1 src/main.rs"));
         assert!(!is("- --crate-name ___ --print=file-names --target wasm32-wasip1 --crate-type bin"));
         assert!(!is("--crate-type bin --emit=link --target x86_64-unknown-linux-gnu"));
+    }
+
+    #[test]
+    fn what_is_built_for_guests_keeps_what_tells_of_panics() {
+        let flags = |line: &str| telling_flags(&args(line)).join(" ");
+        let rest = "--emit=dep-info,link --target wasm32-wasip1 src/lib.rs";
+        assert_eq!(flags(&format!("--crate-type lib {rest}")), "-C debuginfo=limited");
+        assert_eq!(flags(&format!("--test {rest}")), "-C debuginfo=limited -C strip=none");
+        assert_eq!(flags(&format!("--test -C debuginfo=2 {rest}")), "-C strip=none");
+        assert_eq!(flags(&format!("--test -g -Cstrip=symbols {rest}")), "-C strip=none");
+        assert_eq!(
+            flags(&format!("--crate-type bin -Cdebuginfo=1 -Cdebuginfo=0 {rest}")),
+            "-C debuginfo=limited"
+        );
+        assert_eq!(flags("--crate-type lib --emit=link src/lib.rs"), "");
+        assert_eq!(flags("--test --emit=link --target x86_64-unknown-linux-gnu"), "");
     }
 
     #[test]

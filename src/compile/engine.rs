@@ -20,8 +20,9 @@ pub enum Strategy {
 /// thread has, so that the end of it is a trap and never a crash.
 pub(super) const GUEST_STACK: usize = 2 << 20;
 
-/// Frames kept of a backtrace. std and libtest take about 15 of them.
-const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Frames kept of a backtrace, as many as a message holds. std and libtest take about 25 of them; a
+/// `#[should_panic]` test with a deeper stack is not run.
+const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 
 /// The engine for `strategy`, the same for compiling and for loading.
 ///

@@ -7,6 +7,8 @@ use wasmparser::{Encoding, Parser, Payload};
 /// Name of the custom section by which our linked object marks an artifact.
 pub const MARKER_SECTION: &str = "cargo-sandbox";
 
+/// In the data of every libtest: what it has been asking for since Rust 1.0.
+const OF_LIBTEST: &[u8] = b"RUST_TEST_NOCAPTURE";
 /// Longest text kept of a name or marker, in bytes.
 const MAX_TEXT: usize = 256;
 /// Most names kept of a kind.
@@ -30,6 +32,8 @@ pub struct Facts {
     pub names: bool,
     /// It has DWARF line information.
     pub debug_lines: bool,
+    /// libtest is in it: it holds the name of a variable that libtest asks for at each start.
+    pub libtest: bool,
 }
 
 impl Facts {
@@ -63,6 +67,12 @@ impl Facts {
                 Payload::ExportSection(section) if !facts.component => {
                     for export in section {
                         facts.command |= export.map_err(|error| error.to_string())?.name == "_start";
+                    }
+                }
+                Payload::DataSection(section) => {
+                    for data in section {
+                        let data = data.map_err(|error| error.to_string())?.data;
+                        facts.libtest |= data.windows(OF_LIBTEST.len()).any(|part| part == OF_LIBTEST);
                     }
                 }
                 Payload::CustomSection(section) => match section.name() {

@@ -1,6 +1,7 @@
 //! What a person reads, on standard error: status lines, tests as they end, the output of those
 //! that failed, and at the end every violation once and one line that sums it up.
 
+use super::excerpt::excerpt;
 use super::json::{Report as Wire, wire};
 use super::progress::Progress;
 use super::{Reporter, escape, render, summary, unite};
@@ -192,7 +193,7 @@ impl<W: Write> Human<W> {
             // A test that passed and was violated has nothing to say about it.
             if !test.output.is_empty() && test.verdict != (TestVerdict::Violated { passed: true }) {
                 _ = writeln!(text, "{}", self.header(style, &test.id));
-                let output = escape::block(&test.output);
+                let output = escape::block(&excerpt(&test.output));
                 text += &output;
                 if !output.ends_with('\n') {
                     text.push('\n');

@@ -6,6 +6,7 @@
 //! they can be made from a merged report too.
 
 pub mod escape;
+mod excerpt;
 pub mod github;
 pub mod human;
 pub mod json;

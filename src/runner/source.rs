@@ -29,6 +29,26 @@ pub fn read_snippet(
     line: u32,
     column: u32,
 ) -> Option<Snippet> {
+    let (path, text) = read_package_file(package_roots, workspace, file)?;
+    let wanted = text.lines().nth(usize::try_from(line.checked_sub(1)?).ok()?)?;
+    if wanted.len() > MAX_LINE {
+        return None;
+    }
+    let shown = path.strip_prefix(workspace).unwrap_or(&path);
+    Some(Snippet {
+        path: shown.to_str()?.to_owned(),
+        line,
+        text: wanted.to_owned(),
+        range: call_range(wanted, column as usize),
+    })
+}
+
+/// The whole of a file that [`read_snippet`] would show a line of.
+pub fn read_source(package_roots: &[PathBuf], workspace: &Path, file: &Path) -> Option<String> {
+    read_package_file(package_roots, workspace, file).map(|(_, text)| text)
+}
+
+fn read_package_file(package_roots: &[PathBuf], workspace: &Path, file: &Path) -> Option<(PathBuf, String)> {
     let path = workspace.join(file);
     // The path is compared as text, so a `..` could leave the root that it seems to be in; the
     // kernel refuses that too.
@@ -41,17 +61,7 @@ pub fn read_snippet(
         .filter(|root| path.starts_with(root))
         .max_by_key(|root| root.as_os_str().len())?;
     let text = read_beneath(root, path.strip_prefix(root).ok()?)?;
-    let wanted = text.lines().nth(usize::try_from(line.checked_sub(1)?).ok()?)?;
-    if wanted.len() > MAX_LINE {
-        return None;
-    }
-    let shown = path.strip_prefix(workspace).unwrap_or(&path);
-    Some(Snippet {
-        path: shown.to_str()?.to_owned(),
-        line,
-        text: wanted.to_owned(),
-        range: call_range(wanted, column as usize),
-    })
+    Some((path, text))
 }
 
 fn read_beneath(root: &Path, relative: &Path) -> Option<String> {

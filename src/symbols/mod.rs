@@ -11,12 +11,11 @@ mod origin;
 mod stuck;
 
 use crate::access::{Frame, RawFrame};
-use std::collections::HashMap;
 use std::fmt;
 
 pub use module::marker;
 pub use origin::{is_internal, is_std_path, origin};
-pub use stuck::{Caller, StuckCall, StuckKind, stuck_calls};
+pub use stuck::{Caller, StuckCall, StuckKind, plain_path, stuck_calls};
 
 /// Bytes of a function name, crate name or file name; what is longer is cut.
 pub const LONGEST_NAME: usize = 1024;
@@ -43,22 +42,38 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// One entry per raw frame: its source-level frames, innermost first, and at least one.
-///
-/// Names and lines come from DWARF; a frame without it gets what the `name` section says of its
-/// function, or empty strings.
-///
-/// # Errors
-/// The module or its DWARF is malformed. Use [`names_only`] then.
-pub fn symbolise(wasm: &[u8], frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, Error> {
-    let module = module::Module::parse(wasm)?;
-    let names = module.names_of(frames.iter().map(|frame| frame.function));
-    let debug = dwarf::Debug::load(&module)?;
-    Ok(frames
-        .iter()
-        .map(|frame| {
+/// What a module's own sections say of its frames: read once, asked often.
+pub struct Symbols<'a> {
+    module: module::Module<'a>,
+    debug: Option<dwarf::Debug<'a>>,
+}
+
+impl<'a> Symbols<'a> {
+    /// Names and lines come from DWARF; a frame without it gets what the `name` section says of its
+    /// function, or empty strings.
+    ///
+    /// # Errors
+    /// The module or its DWARF is malformed. Use [`Symbols::names_only`] then.
+    pub fn read(wasm: &'a [u8]) -> Result<Self, Error> {
+        let module = module::Module::parse(wasm)?;
+        let debug = dwarf::Debug::load(&module)?;
+        Ok(Self { module, debug })
+    }
+
+    /// [`Symbols::read`] without debug information: for a module whose DWARF is malformed.
+    ///
+    /// # Errors
+    /// The module itself is malformed.
+    pub fn names_only(wasm: &'a [u8]) -> Result<Self, Error> {
+        Ok(Self { module: module::Module::parse(wasm)?, debug: None })
+    }
+
+    /// One entry per raw frame: its source-level frames, innermost first, and at least one.
+    pub fn frames(&self, frames: &[RawFrame]) -> Vec<Vec<Frame>> {
+        let names = self.module.names_of(frames.iter().map(|frame| frame.function));
+        let of = |frame: &RawFrame| {
             let named = names.get(&frame.function).copied().unwrap_or_default();
-            let mut found = debug.as_ref().map_or_else(Vec::new, |debug| debug.frames(frame.offset));
+            let mut found = self.debug.as_ref().map_or_else(Vec::new, |debug| debug.frames(frame.offset));
             match found.last_mut() {
                 None => found.push(mangling::frame(named)),
                 Some(outermost) if outermost.function.is_empty() || outermost.krate.is_empty() => {
@@ -72,21 +87,17 @@ pub fn symbolise(wasm: &[u8], frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, Er
                 Some(_) => {}
             }
             found
-        })
-        .collect())
+        };
+        frames.iter().map(of).collect()
+    }
 }
 
-/// [`symbolise`] without debug information: for a module whose DWARF is malformed.
+/// [`Symbols::frames`] of a module that is asked once.
 ///
 /// # Errors
-/// The module itself is malformed.
-pub fn names_only(wasm: &[u8], frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, Error> {
-    let module = module::Module::parse(wasm)?;
-    let names = module.names_of(frames.iter().map(|frame| frame.function));
-    Ok(frames
-        .iter()
-        .map(|frame| vec![mangling::frame(names.get(&frame.function).copied().unwrap_or_default())])
-        .collect())
+/// As for [`Symbols::read`].
+pub fn symbolise(wasm: &[u8], frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, Error> {
+    Ok(Symbols::read(wasm)?.frames(frames))
 }
 
 /// Every named function of the module: its index, its crate (empty if unknown) and its path.
@@ -96,23 +107,6 @@ pub fn names_only(wasm: &[u8], frames: &[RawFrame]) -> Result<Vec<Vec<Frame>>, E
 pub fn functions(wasm: &[u8]) -> Result<Vec<(u32, Frame)>, Error> {
     let module = module::Module::parse(wasm)?;
     Ok(module.names().map(|(index, name)| (index, mangling::frame(name))).collect())
-}
-
-/// The functions whose linked name contains one of `parts`: index and demangled name. `None` if the
-/// module names no function at all.
-///
-/// # Errors
-/// The module is malformed.
-pub fn functions_with(wasm: &[u8], parts: &[&str]) -> Result<Option<HashMap<u32, String>>, Error> {
-    let module = module::Module::parse(wasm)?;
-    let mut any = false;
-    let found = module
-        .names()
-        .inspect(|_| any = true)
-        .filter(|(_, name)| parts.iter().any(|part| name.contains(part)))
-        .map(|(index, name)| (index, format!("{:#}", rustc_demangle::demangle(cut(name)))))
-        .collect();
-    Ok(any.then_some(found))
 }
 
 /// `text` without what is beyond [`LONGEST_NAME`] bytes.

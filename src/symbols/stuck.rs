@@ -87,7 +87,7 @@ pub fn stuck_calls(wasm: &[u8]) -> Result<Vec<StuckCall>, Error> {
             ["spawn", "process", "bind", "connect", "addrs"].iter().any(|word| name.contains(word))
         })
         .filter_map(|(index, name)| {
-            let path = plain(&mangling::demangle(name, LONGEST_NAME)?);
+            let path = plain_path(&mangling::demangle(name, LONGEST_NAME)?);
             Some((*index, STUCK.iter().position(|(_, plain, _)| *plain == path)?))
         })
         .collect();
@@ -183,7 +183,7 @@ fn callers(
 /// A demangled path without generic arguments and without the brackets of an `impl`:
 /// `<std::net::tcp::TcpStream>::connect::<&str>` → `std::net::tcp::TcpStream::connect`, and
 /// `<str as std::net::socket_addr::ToSocketAddrs>::to_socket_addrs` → `std::net::socket_addr::str::…`.
-fn plain(demangled: &str) -> String {
+pub fn plain_path(demangled: &str) -> String {
     let mut path = cut(demangled).to_owned();
     if let Some(inner) = path.strip_prefix("<")
         && let Some((own, method)) = split_bracket(inner)
@@ -237,18 +237,21 @@ mod tests {
 
     #[test]
     fn generic_arguments_and_brackets_do_not_hide_a_function() {
-        assert_eq!(plain("<std::net::tcp::TcpStream>::connect::<&str>"), "std::net::tcp::TcpStream::connect");
-        assert_eq!(plain("std::net::tcp::TcpStream::connect"), "std::net::tcp::TcpStream::connect");
         assert_eq!(
-            plain("<std::thread::builder::Builder>::spawn::<top::main::{closure#0}, ()>"),
+            plain_path("<std::net::tcp::TcpStream>::connect::<&str>"),
+            "std::net::tcp::TcpStream::connect"
+        );
+        assert_eq!(plain_path("std::net::tcp::TcpStream::connect"), "std::net::tcp::TcpStream::connect");
+        assert_eq!(
+            plain_path("<std::thread::builder::Builder>::spawn::<top::main::{closure#0}, ()>"),
             "std::thread::builder::Builder::spawn"
         );
         assert_eq!(
-            plain("<str as std::net::socket_addr::ToSocketAddrs>::to_socket_addrs"),
+            plain_path("<str as std::net::socket_addr::ToSocketAddrs>::to_socket_addrs"),
             "std::net::socket_addr::str::to_socket_addrs"
         );
         assert_eq!(
-            plain("<core::option::Option<fn() -> u8>>::map::<u8, fn(u8) -> u8>"),
+            plain_path("<core::option::Option<fn() -> u8>>::map::<u8, fn(u8) -> u8>"),
             "core::option::Option::map"
         );
     }

@@ -11,7 +11,7 @@ use super::wire::{self, WireError};
 use super::zygote;
 use crate::compile::child;
 use crate::kernel::{landlock, process, rlimits::Rlimits, seccomp::Profile};
-use crate::symbols;
+use crate::symbols::Symbols;
 use crate::wasi::Stdio;
 use rustix::net::SendFlags;
 use rustix::process::Pid;
@@ -200,14 +200,13 @@ fn prepare(control: &OwnedFd, task: &RunTask, code: OwnedFd) -> Result<Option<Lo
 fn symbolise(control: &OwnedFd) -> Result<(), WireError> {
     let mut wasm = Vec::new();
     std::io::stdin().take(child::MAX_WASM).read_to_end(&mut wasm)?;
+    // Malformed debug information leaves the names; a malformed module, nothing.
+    let symbols = Symbols::read(&wasm).or_else(|_| Symbols::names_only(&wasm)).ok();
     while let Some(message) = wire::receive_plain::<ToWorker>(control.as_fd())? {
         let ToWorker::Symbolise(frames) = message else {
             return Err(WireError::Malformed("not a question for symbols"));
         };
-        // Malformed debug information leaves the names; a malformed module, nothing.
-        let known = symbols::symbolise(&wasm, &frames)
-            .or_else(|_| symbols::names_only(&wasm, &frames))
-            .unwrap_or_default();
+        let known = symbols.as_ref().map(|symbols| symbols.frames(&frames)).unwrap_or_default();
         for inlined in known.into_iter().chain(std::iter::repeat(Vec::new())).take(frames.len()) {
             let message = FromWorker::Symbols(within_bounds(inlined));
             wire::send(control.as_fd(), &message, &[], SendFlags::empty())?;

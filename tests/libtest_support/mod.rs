@@ -2,6 +2,7 @@
 //! environment, clock. No file, no wall. It shows what libtest does by itself; the tests of the whole
 //! program show the rest.
 
+use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::event::GuestOutcome;
 use cargo_sandbox::runner::libtest::{self, Listing, Patch};
 use std::process::Command;
@@ -12,7 +13,8 @@ pub(crate) struct Run {
     pub(crate) outcome: GuestOutcome,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
-    pub(crate) frames: Vec<String>,
+    #[allow(dead_code, reason = "each test file uses its part")]
+    pub(crate) frames: Vec<RawFrame>,
 }
 
 /// A compiled artifact.
@@ -104,14 +106,17 @@ impl Guest {
     }
 }
 
-fn outcome(error: &wasmtime::Error) -> (GuestOutcome, Vec<String>) {
+fn outcome(error: &wasmtime::Error) -> (GuestOutcome, Vec<RawFrame>) {
     if let Some(Exit(code)) = error.downcast_ref() {
         return (GuestOutcome::Exited(*code), Vec::new());
     }
     let trap = error.downcast_ref::<Trap>().expect("exit or trap");
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(Vec::new(), |backtrace| {
-        let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
-        names.map(|name| format!("{:#}", rustc_demangle::demangle(name))).collect()
+        let frame = |frame: &wasmtime::FrameInfo| RawFrame {
+            function: frame.func_index(),
+            offset: frame.module_offset().map_or(u32::MAX, |offset| offset as u32),
+        };
+        backtrace.frames().iter().map(frame).collect()
     });
     (GuestOutcome::Trapped(trap.to_string()), frames)
 }

@@ -44,21 +44,24 @@ pub enum Listing {
 }
 
 impl Listing {
-    /// Chooses from what the binary answered: `json` to [`super::LIST_JSON`] and, only if that was
-    /// no listing, `terse` and `ignored` to [`super::LIST_TERSE`] and [`super::LIST_TERSE_IGNORED`].
-    /// Each is the standard output of a run that exited with 0, or `None`.
+    /// Chooses from what the binary answered: `json` to [`super::LIST_JSON`]; only if that was no
+    /// listing, `terse` to [`super::LIST_TERSE`]; and only if that is one, `ignored` to
+    /// [`super::LIST_TERSE_IGNORED`]. Each is the standard output of a run that exited with 0, or `None`.
     pub fn from_answers(json: Option<&[u8]>, terse: Option<&[u8]>, ignored: Option<&[u8]>) -> Self {
         let failed = NotAListing("it did not exit with 0 when asked for a list of its tests".to_owned());
         if let Some(Ok(tests)) = json.map(parse_listing) {
             return Self::Tests(tests);
         }
-        let (Some(terse), Some(ignored)) = (terse, ignored) else { return Self::Whole(failed) };
-        match parse_terse(terse, ignored) {
+        let Some(terse) = terse else { return Self::Whole(failed) };
+        match (parse_terse(terse, ignored.unwrap_or_default()), ignored) {
             // libtest would have answered with an empty JSON listing. A program that ignores its
             // arguments and prints nothing looks like this, and must not be passed over.
-            Ok(tests) if tests.is_empty() => Self::Whole(no("it printed nothing when asked for its tests")),
-            Ok(tests) => Self::Tests(tests),
-            Err(error) => Self::Whole(error),
+            (Ok(tests), _) if tests.is_empty() => {
+                Self::Whole(no("it printed nothing when asked for its tests"))
+            }
+            (Ok(tests), Some(_)) => Self::Tests(tests),
+            (Ok(_), None) => Self::Whole(failed),
+            (Err(error), _) => Self::Whole(error),
         }
     }
 }

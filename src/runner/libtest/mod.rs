@@ -11,12 +11,14 @@ pub mod list;
 pub mod outcome;
 pub mod panic_message;
 pub mod probe;
+pub mod stack;
 
 pub use descriptor::{Descriptor, Patch, ShouldPanic, find};
 pub use image::Image;
 pub use list::{ListedTest, Listing, parse_listing};
 pub use outcome::{Ended, Said, judge};
 pub use probe::{Layout, layout};
+pub use stack::{Stack, Way};
 
 /// Arguments that make libtest list its tests with places in the source. They need
 /// [`LIST_ENVIRONMENT`] on stable.

@@ -3,11 +3,21 @@
 use super::descriptor::{Descriptor, ShouldPanic};
 use super::list::ListedTest;
 use super::panic_message::{PanicMessage, has_panic_message, panic_message};
+use super::stack::{Stack, Way};
 use crate::event::{GuestOutcome, TestVerdict};
 
 /// How many bytes of the end of each stream [`judge`] wants to see. More does no harm; with less a
 /// longer panic text than that makes a `#[should_panic(expected = …)]` test *not run*.
 pub const TAIL: usize = 1 << 20;
+
+/// How std words what it cannot do on WASI: processes and sockets, threads, a folder for temporary
+/// files, the number of a process.
+const UNSUPPORTED: [&str; 4] = [
+    "operation not supported on this platform",
+    "Os { code: 58, kind: Unsupported,",
+    "not supported by WASI yet",
+    "no pids on this platform",
+];
 
 /// One run of one test.
 #[derive(Clone, Copy, Debug)]
@@ -18,10 +28,9 @@ pub struct Ended<'a> {
     pub stdout: &'a [u8],
     /// The end of its standard error.
     pub stderr: &'a [u8],
-    /// For a trap: the demangled names of the functions on the stack, innermost first and all of
-    /// them; empty if the artifact has none. They tell a panic from an abort where the output does
-    /// not, and a panic that natively is caught.
-    pub frames: &'a [String],
+    /// Of the trap of a `#[should_panic]` test: tells a panic from an abort, and one that natively
+    /// reaches libtest from one that does not. Nothing else looks at it.
+    pub stack: &'a Stack,
     /// How many tests and benchmarks the binary listed: libtest counts those it left out, and must
     /// agree. `None` for a harness that counts otherwise.
     pub listed: Option<usize>,
@@ -91,7 +100,7 @@ pub fn judge_whole(outcome: &GuestOutcome) -> Said {
         GuestOutcome::Exited(code) => Said::failed(format!("it exited with {code}")),
         other => judge_run(
             &ShouldPanic::No,
-            &Ended { outcome: other, stdout: b"", stderr: b"", frames: &[], listed: None },
+            &Ended { outcome: other, stdout: b"", stderr: b"", stack: &Stack::UNWOUND, listed: None },
         ),
     }
 }
@@ -108,7 +117,7 @@ fn judge_exit(expected: &ShouldPanic, code: i32, ended: &Ended<'_>) -> Said {
         (1, 0, 0, 0) => Said::failed("test did not panic as expected"),
         (0, 1, 0, 101) if *expected == ShouldPanic::No => Said::failed(""),
         // A guest built to unwind: libtest caught the panic, and took it for a failure.
-        (0, 1, 0, 101) => judge_panic(expected, ended),
+        (0, 1, 0, 101) => judge_panic(expected, &Ended { stack: &Stack::UNWOUND, ..*ended }),
         (0, 0, 1, 0) if *expected == ShouldPanic::No => Said::new(TestVerdict::Ignored, ""),
         (0, 0, 1, 0) => Said::not_run("libtest ignored it: the compiler has folded its descriptor into code"),
         (0, 0, 0, 0) => Said::failed("the test binary no longer knows this test"),
@@ -124,22 +133,38 @@ fn judge_panic(expected: &ShouldPanic, ended: &Ended<'_>) -> Said {
         ShouldPanic::Yes => None,
         ShouldPanic::YesWithMessage(text) => Some(text.as_bytes()),
     };
-    if caught_elsewhere(ended.frames) {
-        return Said::not_run("it panicked inside `catch_unwind`, which catches nothing on wasm");
-    }
+    let Stack { panicked, way } = ended.stack;
     let message = panic_message(ended.stderr);
-    let panicked = ended.frames.iter().any(|frame| is_panic_frame(frame));
-    match (message, text) {
-        (PanicMessage::Abort, _) => Said::failed("a panic that cannot unwind aborted it"),
-        (PanicMessage::None, _) if !ended.frames.is_empty() && !panicked => {
-            Said::failed("it aborted without a panic")
+    // These end the process wherever they happen.
+    if message == PanicMessage::Abort {
+        return Said::failed("a panic that cannot unwind aborted it");
+    }
+    // Whatever was printed: a hook that aborts does so before the panic's own end.
+    if *panicked == Some(false) {
+        return Said::failed("it aborted without a panic");
+    }
+    let said = judge_message(message, text, *panicked == Some(true));
+    match way {
+        Way::Caught => Said::not_run("it panicked inside `catch_unwind`, which catches nothing on wasm"),
+        Way::Barred(name) => {
+            Said::not_run(format!("its panic left `{name}`, which may not unwind: natively it aborts there"))
         }
+        Way::Unknown(why) if said.verdict == TestVerdict::Passed => Said::not_run(*why),
+        Way::Free | Way::Unknown(_) => said,
+    }
+}
+
+/// Says whether a panic with this message is the expected one.
+fn judge_message(message: PanicMessage<'_>, expected: Option<&[u8]>, panicked: bool) -> Said {
+    match (message, expected) {
+        (PanicMessage::Abort, _) => Said::failed(""),
         (PanicMessage::None, None) if panicked => Said::passed(),
         (PanicMessage::None, _) => Said::not_run(
             "it ended without std's panic message; a panic hook of its own and an abort look the same here",
         ),
-        // A message without a panic on the stack was not std's.
-        (_, _) if !ended.frames.is_empty() && !panicked => Said::failed("it aborted without a panic"),
+        (PanicMessage::Text(readings), _) if readings.first().is_some_and(|text| needs_a_host(text)) => {
+            Said::not_run("it panicked because std cannot do in a guest what it tried")
+        }
         (_, None) => Said::passed(),
         (PanicMessage::NotText, Some(_)) => Said::failed("the panic's payload is not a string"),
         (PanicMessage::Open, Some(_)) => {
@@ -159,15 +184,10 @@ fn judge_panic(expected: &ShouldPanic, ended: &Ended<'_>) -> Said {
     }
 }
 
-/// Whether user code stands between the panic and a `catch_unwind` of its own: libtest's is
-/// further out than the function that calls the test.
-fn caught_elsewhere(frames: &[String]) -> bool {
-    let test = frames.iter().position(|frame| frame.contains("test::__rust_begin_short_backtrace"));
-    frames[..test.unwrap_or(0)].iter().any(|frame| frame.contains("catch_unwind"))
-}
-
-fn is_panic_frame(frame: &str) -> bool {
-    ["rust_panic", "__rust_start_panic", "panic_with_hook"].iter().any(|name| frame.contains(name))
+/// Whether a panic's text holds std's own words for what WASI has not. Natively there would have been
+/// no such panic.
+fn needs_a_host(text: &[u8]) -> bool {
+    UNSUPPORTED.iter().any(|words| contains(text, words.as_bytes()))
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
@@ -224,17 +244,15 @@ mod tests {
         ListedTest { name: "a".into(), bench: false, ignored, ignore_message: String::new(), place: None }
     }
 
-    fn said(expected: ShouldPanic, outcome: GuestOutcome, out: &str, err: &str, frames: &[&str]) -> Said {
-        let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
-        let ended = Ended {
-            outcome: &outcome,
-            stdout: out.as_bytes(),
-            stderr: err.as_bytes(),
-            frames: &frames,
-            listed: Some(LISTED),
-        };
+    fn said(expected: ShouldPanic, outcome: GuestOutcome, out: &str, err: &str, stack: &Stack) -> Said {
+        let (stdout, stderr, listed) = (out.as_bytes(), err.as_bytes(), Some(LISTED));
+        let ended = Ended { outcome: &outcome, stdout, stderr, stack, listed };
         judge(&test(false), Ok(&Descriptor { should_panic: expected, patch: None }), &ended)
     }
+
+    const FREE: Stack = Stack { panicked: Some(true), way: Way::Free };
+    const ABORTED: Stack = Stack { panicked: Some(false), way: Way::Free };
+    const UNKNOWN: Stack = Stack { panicked: None, way: Way::Unknown("why") };
 
     fn trap() -> GuestOutcome {
         GuestOutcome::Trapped("wasm trap: wasm `unreachable` instruction executed".into())
@@ -243,7 +261,7 @@ mod tests {
     #[test]
     fn an_exit_is_only_believed_with_the_closing_line() {
         let verdict =
-            |code, out: &str| said(ShouldPanic::No, GuestOutcome::Exited(code), out, "", &[]).verdict;
+            |code, out: &str| said(ShouldPanic::No, GuestOutcome::Exited(code), out, "", &UNKNOWN).verdict;
         assert_eq!(verdict(0, &format!("\nrunning 1 test\ntest a ... ok\n\n{CLOSING}")), TestVerdict::Passed);
         for out in [
             "",
@@ -269,7 +287,7 @@ mod tests {
             outcome: &GuestOutcome::Exited(0),
             stdout: out.as_bytes(),
             stderr: b"",
-            frames: &[],
+            stack: &UNKNOWN,
             listed: Some(LISTED),
         };
         assert_eq!(judge(&test(true), Err("why"), &ended).verdict, TestVerdict::Ignored);
@@ -284,42 +302,50 @@ mod tests {
     fn only_a_panic_passes_a_test_that_must_panic() {
         use ShouldPanic::Yes;
         let with = |text: &str| ShouldPanic::YesWithMessage(text.into());
-        let panic = ["abort", "__rust_start_panic", "rust_panic", "user"];
-        assert_eq!(said(Yes, trap(), "", BOOM, &panic), Said::passed());
-        assert_eq!(said(Yes, trap(), "", BOOM, &[]), Said::passed());
-        assert_eq!(said(Yes, trap(), "", "", &panic), Said::passed());
-        assert_eq!(said(with("oo"), trap(), "", BOOM, &panic), Said::passed());
+        let caught = Stack { way: Way::Caught, ..FREE };
+        let barred = Stack { way: Way::Barred("boom".into()), ..FREE };
+        let open = Stack { way: Way::Unknown("why"), ..FREE };
+        assert_eq!(said(Yes, trap(), "", BOOM, &FREE), Said::passed());
+        assert_eq!(said(Yes, trap(), "", "", &FREE), Said::passed());
+        assert_eq!(said(with("oo"), trap(), "", BOOM, &FREE), Said::passed());
         let unwound = CLOSING.replace("ok. 1 passed; 0 failed", "FAILED. 0 passed; 1 failed");
-        assert_eq!(said(Yes, GuestOutcome::Exited(101), &unwound, BOOM, &[]), Said::passed());
-        for (expected, outcome, err, frames) in [
-            (Yes, GuestOutcome::Exited(0), BOOM, &[][..]),
-            (Yes, GuestOutcome::Exited(101), BOOM, &[]),
-            (Yes, GuestOutcome::Trapped("call stack exhausted".into()), BOOM, &[]),
-            (Yes, GuestOutcome::Limit("memory".into()), BOOM, &[]),
-            (Yes, trap(), "", &["abort", "user"]),
-            (Yes, trap(), BOOM, &["abort", "user"]),
-            (with("bang"), trap(), BOOM, &panic),
-            (with("note: run"), trap(), BOOM, &panic),
-            (with("src/lib.rs"), trap(), BOOM, &panic),
+        assert_eq!(said(Yes, GuestOutcome::Exited(101), &unwound, BOOM, &UNKNOWN), Said::passed());
+        for (expected, outcome, err, stack) in [
+            (Yes, GuestOutcome::Exited(0), BOOM, &FREE),
+            (Yes, GuestOutcome::Exited(101), BOOM, &FREE),
+            (Yes, GuestOutcome::Trapped("call stack exhausted".into()), BOOM, &FREE),
+            (Yes, GuestOutcome::Limit("memory".into()), BOOM, &FREE),
+            (Yes, trap(), "", &ABORTED),
+            (Yes, trap(), BOOM, &ABORTED),
+            (with("bang"), trap(), BOOM, &FREE),
+            (with("bang"), trap(), BOOM, &open),
+            (with("note: run"), trap(), BOOM, &FREE),
+            (with("src/lib.rs"), trap(), BOOM, &FREE),
         ] {
-            let said = said(expected.clone(), outcome, "", err, frames);
-            assert_eq!(said.verdict, TestVerdict::Failed, "{expected:?} {err} {frames:?}: {}", said.reason);
+            let said = said(expected.clone(), outcome, "", err, stack);
+            assert_eq!(said.verdict, TestVerdict::Failed, "{expected:?} {err} {stack:?}: {}", said.reason);
         }
-        let caught = ["rust_panic", "user", "std::panic::catch_unwind", "test::__rust_begin_short_backtrace"];
-        for (expected, err, frames) in
-            [(Yes, "", &[][..]), (with("boom"), "boom\n", &panic), (Yes, BOOM, &caught)]
-        {
-            assert_eq!(
-                said(expected, trap(), "", err, frames).verdict,
-                TestVerdict::NotRun,
-                "{err} {frames:?}"
-            );
+        let no_thread =
+            BOOM.replace("boom", "Os { code: 58, kind: Unsupported, message: \"Not supported\" }");
+        for (expected, err, stack) in [
+            (Yes, "", &UNKNOWN),
+            (Yes, BOOM, &UNKNOWN),
+            (Yes, BOOM, &open),
+            (Yes, "", &open),
+            (Yes, BOOM, &caught),
+            (Yes, BOOM, &barred),
+            (with("boom"), "boom\n", &FREE),
+            (Yes, no_thread.as_str(), &FREE),
+            (with("Os"), no_thread.as_str(), &FREE),
+        ] {
+            let said = said(expected.clone(), trap(), "", err, stack);
+            assert_eq!(said.verdict, TestVerdict::NotRun, "{expected:?} {err} {stack:?}");
         }
     }
 
     #[test]
     fn a_test_that_was_stopped_says_by_what() {
-        let verdict = |outcome| said(ShouldPanic::No, outcome, CLOSING, "", &[]).verdict;
+        let verdict = |outcome| said(ShouldPanic::No, outcome, CLOSING, "", &UNKNOWN).verdict;
         assert_eq!(verdict(GuestOutcome::TimedOut(Duration::from_secs(1))), TestVerdict::TimedOut);
         assert_eq!(verdict(GuestOutcome::Killed(9)), TestVerdict::Killed);
         assert_eq!(verdict(GuestOutcome::Limit("output".into())), TestVerdict::Failed);

@@ -1,6 +1,6 @@
 //! What is said of one run of one test, walls included.
 
-use super::super::libtest::{self, Ended, ListedTest, Said};
+use super::super::libtest::{self, Ended, ListedTest, Said, Stack};
 use super::panics::Panics;
 use crate::event::{GuestOutcome, TestVerdict};
 use crate::worker::{OutputStream, TestEnd, TestResult};
@@ -13,6 +13,8 @@ pub(super) struct Context<'a> {
     /// Its number in the listing.
     pub(super) index: usize,
     pub(super) panics: &'a Panics,
+    /// Of a trap, where it matters.
+    pub(super) stack: &'a Stack,
     /// How many tests libtest counts; `None` for another harness.
     pub(super) listed: Option<usize>,
     /// Unexpected accesses are let through.
@@ -56,8 +58,8 @@ fn judge_guest(context: Context<'_>, outcome: &GuestOutcome, result: &TestResult
     if all.len() != stdout.len() + stderr.len() {
         (stdout, stderr) = (all.clone(), all);
     }
-    let frames = context.panics.frames(&result.backtrace);
-    let ended = Ended { outcome, stdout: &stdout, stderr: &stderr, frames: &frames, listed: context.listed };
+    let (stack, listed) = (context.stack, context.listed);
+    let ended = Ended { outcome, stdout: &stdout, stderr: &stderr, stack, listed };
     let mut said = libtest::judge(test, context.panics.of(context.index), &ended);
     // The reporters say how an instance ended.
     if matches!(outcome, GuestOutcome::Trapped(words) if *words == said.reason)

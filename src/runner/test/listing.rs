@@ -31,6 +31,7 @@ enum Question {
 struct Lister<'a> {
     terms: &'a mut AllTerms,
     program: Vec<u8>,
+    first: Question,
     next: Option<Question>,
     asked: Question,
     answers: [Option<Vec<u8>>; 3],
@@ -38,7 +39,8 @@ struct Lister<'a> {
     kernel: Option<KernelReport>,
 }
 
-/// Lists the tests of the artifact that `pool` runs.
+/// Lists the tests of the artifact that `pool` runs. Each question runs it, and one that ignores its
+/// arguments does all its work: only libtest knows the first one.
 ///
 /// # Errors
 /// It cannot be run at all.
@@ -46,12 +48,15 @@ pub(super) fn list(
     pool: &mut TestPool<'_>,
     terms: &mut AllTerms,
     program: &[u8],
+    libtest: bool,
 ) -> Result<Listed, WorkerError> {
+    let first = if libtest { Question::Json } else { Question::Terse };
     let mut lister = Lister {
         terms,
         program: program.to_vec(),
-        next: Some(Question::Json),
-        asked: Question::Json,
+        first,
+        next: Some(first),
+        asked: first,
         answers: [None, None, None],
         violations: Vec::new(),
         kernel: None,
@@ -95,8 +100,8 @@ impl Tests for Lister<'_> {
     fn finished(&mut self, result: TestResult) {
         let good = result.end == TestEnd::Guest(GuestOutcome::Exited(0));
         let answer = good.then(|| result.output.stream(OutputStream::Stdout));
-        // Three runs that ask for the same are one.
-        if self.asked == Question::Json {
+        // Several runs that ask for the same are one.
+        if self.asked == self.first {
             self.violations = result.violations;
         }
         self.next = match self.asked {
@@ -104,7 +109,11 @@ impl Tests for Lister<'_> {
                 let known = answer.as_deref().is_some_and(|answer| libtest::parse_listing(answer).is_ok());
                 (!known).then_some(Question::Terse)
             }
-            Question::Terse => good.then_some(Question::Ignored),
+            Question::Terse => {
+                let tests = libtest::list::parse_terse(answer.as_deref().unwrap_or_default(), b"");
+                let known = tests.is_ok_and(|tests| !tests.is_empty());
+                known.then_some(Question::Ignored)
+            }
             Question::Ignored => None,
         };
         self.answers[self.asked as usize] = answer;

@@ -6,6 +6,7 @@ mod listing;
 mod panics;
 mod plan;
 mod schedule;
+mod stacks;
 mod summing;
 mod terms;
 

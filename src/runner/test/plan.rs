@@ -192,7 +192,7 @@ fn plan<'p>(
         interrupt: Some(means.interrupt.as_fd()),
     };
     let mut pool = TestPool::new(means.launcher, job);
-    let listed = listing::list(&mut pool, &mut terms, &suite.program())?;
+    let listed = listing::list(&mut pool, &mut terms, &suite.program(), guest.facts.libtest)?;
     let id = |name: &str| TestId { target: place.index, binary: suite.binary.clone(), name: name.to_owned() };
     let (mut planned, mut filtered) = (Vec::new(), 0);
     let mut panics = Panics::default();

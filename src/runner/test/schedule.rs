@@ -2,11 +2,12 @@
 //! ones again, and tells of everything as it happens.
 
 use super::super::attribute::Attribution;
-use super::super::libtest::{self, ListedTest};
+use super::super::libtest::{self, ListedTest, Stack};
 use super::super::run::FindPackages;
 use super::super::tmp::TmpRoot;
 use super::judge::{Context, judge};
 use super::panics::Panics;
+use super::stacks::Stacks;
 use super::terms::AllTerms;
 use super::{Options, Suite};
 use crate::access::{GrantId, RawFrame, RawViolation};
@@ -84,6 +85,7 @@ pub(super) struct State {
     /// What was heard of tests that have to start again, by their place in the plan.
     heard: HashMap<usize, Vec<(RawViolation, u64)>>,
     next_id: u64,
+    stacks: Stacks,
     pub(super) done: Vec<Done>,
     pub(super) uses: BTreeMap<GrantId, u64>,
     pub(super) kernel: Option<KernelReport>,
@@ -209,10 +211,17 @@ impl Tests for Schedule<'_, '_> {
             }
         }
         let planned = &self.planned[attempt.planned];
+        let stack = if self.panics.must_panic(planned.index) {
+            let subject = &self.suite.subject;
+            self.state.stacks.read(&result.backtrace, self.symboliser, subject)
+        } else {
+            Stack::UNWOUND
+        };
         let context = Context {
             test: planned.test.as_ref(),
             index: planned.index,
             panics: self.panics,
+            stack: &stack,
             listed: self.listed,
             audit: self.audit,
         };
