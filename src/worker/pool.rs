@@ -165,6 +165,7 @@ impl<'a> TestPool<'a> {
         let task = Task::Tests(Box::new(TestsTask {
             confinement,
             union: self.job.union.clone(),
+            start: self.job.start,
             package: self.job.package.clone(),
             target: self.job.target.clone(),
             current_dir: self.job.current_dir.clone(),

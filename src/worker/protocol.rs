@@ -113,6 +113,8 @@ pub(super) struct TestsTask {
     pub(super) confinement: Confinement,
     /// The union of what the tests may do.
     pub(super) union: Policy,
+    /// Instantiating runs code of the guest.
+    pub(super) start: bool,
     /// What each test's own policy is cut from.
     pub(super) package: PackagePolicy,
     pub(super) target: String,

@@ -7,13 +7,12 @@
 //! the descriptors that a fork copies.
 
 use super::confine::{self, Unconfined};
-use super::guest::{self, Guest, Loaded};
-use super::protocol::{Confinement, Ended, FromWorker, RunTest, TestsTask, ToWorker, bounded};
-use super::tell::Teller;
+use super::guest::{self, Loaded};
+use super::protocol::{FromWorker, RunTest, TestsTask, ToWorker, bounded};
+use super::template::Template;
 use super::wire;
-use crate::kernel::{process, seccomp::Profile, sys};
-use crate::policy::{Bindings, Policy, TargetKind};
-use crate::wasi::{Preopens, Stdio};
+use crate::kernel::{seccomp::Profile, sys};
+use crate::wasi::Preopens;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -33,13 +32,13 @@ enum Heard {
 }
 
 /// Serves tests until the supervisor has no more. Returns the exit status of the process.
-pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: &OwnedFd) -> u8 {
-    let preopens = match guest::preopens(task.confinement.layout, root) {
+pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: OwnedFd) -> u8 {
+    let preopens = match guest::preopens(task.confinement.layout, &root) {
         Ok(preopens) => preopens,
         Err(error) => return super::main::give_up(&control, Unconfined::failed("root directory", error)),
     };
-    let loaded = match prepare(&control, &task, code) {
-        Ok(Some(loaded)) => loaded,
+    let template = match prepare(&control, task, code, root, preopens) {
+        Ok(Some(template)) => template,
         Ok(None) => return 0,
         Err(why) => return super::main::give_up(&control, why),
     };
@@ -50,7 +49,7 @@ pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: &Own
             Ok(Step::End) => return 0,
             Ok(Step::Child(zygote, (test, channel))) => {
                 drop((control, next));
-                sys::exit_now(child(zygote, &task, &loaded, preopens, *test, channel, root));
+                sys::exit_now(template.live(zygote, *test, channel));
             }
             // The supervisor sees it by the end of the socket, and starts another one.
             Err(_) => return super::main::BROKEN,
@@ -58,7 +57,13 @@ pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: &Own
     }
 }
 
-fn prepare(control: &OwnedFd, task: &TestsTask, code: OwnedFd) -> Result<Option<Loaded>, Unconfined> {
+fn prepare(
+    control: &OwnedFd,
+    task: TestsTask,
+    code: OwnedFd,
+    root: OwnedFd,
+    preopens: Preopens,
+) -> Result<Option<Template>, Unconfined> {
     let confinement = &task.confinement;
     let enforced = confine::enclose(confinement, &task.union)?;
     confine::filter(confinement, Profile::Load)?;
@@ -66,14 +71,15 @@ fn prepare(control: &OwnedFd, task: &TestsTask, code: OwnedFd) -> Result<Option<
         wire::send(control.as_fd(), message, &[], SendFlags::empty())
             .map_err(|error| Unconfined::failed("zygote", error))
     };
-    match Loaded::new(File::from(code), confinement.strategy) {
-        Ok(loaded) => {
-            confine::filter(confinement, Profile::Zygote)?;
-            say(&FromWorker::Ready(enforced, confinement.walls.effective().seccomp))?;
-            Ok(Some(loaded))
-        }
-        Err((stage, why)) => say(&FromWorker::Failed(stage, bounded(why))).map(|()| None),
-    }
+    let loaded = match Loaded::new(File::from(code), confinement.strategy) {
+        Ok(loaded) => loaded,
+        Err((stage, why)) => return say(&FromWorker::Failed(stage, bounded(why))).map(|()| None),
+    };
+    confine::filter(confinement, Profile::Zygote)?;
+    let seccomp = confinement.walls.effective().seccomp;
+    let template = Template::new(task, root, preopens, loaded)?;
+    say(&FromWorker::Ready(enforced, seccomp))?;
+    Ok(Some(template))
 }
 
 /// What the zygote's loop does next.
@@ -150,61 +156,4 @@ fn attend(control: &OwnedFd, pid: Pid, id: u64, next: &mut Option<Next>) -> io::
             }
         }
     }
-}
-
-/// The whole life of a test's process. Returns its exit status.
-fn child(
-    zygote: Pid,
-    task: &TestsTask,
-    loaded: &Loaded,
-    preopens: Preopens,
-    test: RunTest,
-    channel: OwnedFd,
-    root: &OwnedFd,
-) -> u8 {
-    let teller = Teller::new(channel);
-    let bindings = Bindings { tmp: test.tmp, current_dir: task.current_dir.clone() };
-    let mut policy = task.package.for_target(TargetKind::Test, &task.target, test.test.as_deref(), &bindings);
-    if test.test.is_none() {
-        // A limit of the manifest is meant for what a test prints, not for a long list of tests; the
-        // supervisor has one for that.
-        policy.limits.output = None;
-    }
-    let (ended, backtrace) = match confine_child(zygote, &task.confinement, &policy, root) {
-        Ok(root) => {
-            #[cfg(feature = "test-walls")]
-            if let Some(misbehaviour) = test.misbehaviour {
-                super::misbehave::misbehave(misbehaviour, &teller);
-            }
-            let guest = Guest {
-                policy,
-                args: test.args,
-                env: test.env,
-                root,
-                stdio: Stdio::Channel,
-                patches: test.patches,
-                preopens,
-            };
-            guest::run(loaded, &task.confinement, guest, &teller)
-        }
-        Err(why) => (Ended::Failed(why.text()), Vec::new()),
-    };
-    let status = ended.status();
-    // If it cannot be said, the supervisor sees a status without words.
-    let _ = teller.end(ended, backtrace);
-    status
-}
-
-/// The test's own walls, inside the zygote's. Nothing of the guest has run.
-fn confine_child(
-    zygote: Pid,
-    confinement: &Confinement,
-    policy: &Policy,
-    root: &OwnedFd,
-) -> Result<OwnedFd, Unconfined> {
-    process::die_with_parent(zygote).map_err(|e| Unconfined::failed("parent death signal", e))?;
-    let root = root.try_clone().map_err(|e| Unconfined::failed("root directory", e))?;
-    confine::enclose(confinement, policy)?;
-    confine::filter(confinement, Profile::TestChild)?;
-    Ok(root)
 }

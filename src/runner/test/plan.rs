@@ -182,6 +182,7 @@ fn plan<'p>(
         root: place.root.as_fd(),
         confined,
         union: union.clone(),
+        start: guest.facts.start,
         package: terms.package.clone(),
         target: suite.target.clone(),
         current_dir: suite.current_dir.clone(),

@@ -25,6 +25,8 @@ pub struct PoolJob<'a> {
     pub union: Policy,
     /// What each test's own policy is cut from.
     pub package: PackagePolicy,
+    /// The code has a start function, which runs when it is instantiated: [`crate::compile::Facts::start`].
+    pub start: bool,
     /// Name of the target whose tests they are.
     pub target: String,
     /// The current directory of every test.
