@@ -65,7 +65,7 @@ impl Host {
             gate: Gate::new(policy, mode, audit, root, alone, sink),
             table,
             output: Output::new(stdio, limits.output),
-            args: Vec::new(),
+            args,
             env: Vec::new(),
             memory: None,
             disk: limits.disk.map(|limit| (limit, limit)),
@@ -74,14 +74,17 @@ impl Host {
             memory_used: 0,
             limits_hit: Vec::new(),
         };
-        host.give(args, env);
+        host.give_env(env);
         Ok(host)
     }
 
-    /// Gives the guest these arguments and this environment, in place of those it had; see
-    /// [`HostConfig::args`] and [`HostConfig::env`].
-    pub fn give(&mut self, args: Vec<Vec<u8>>, env: Vec<(Vec<u8>, Vec<u8>)>) {
+    /// Gives the guest other arguments; see [`HostConfig::args`].
+    pub fn give_args(&mut self, args: Vec<Vec<u8>>) {
         self.args = args;
+    }
+
+    /// Gives the guest another environment; see [`HostConfig::env`].
+    pub fn give_env(&mut self, env: Vec<(Vec<u8>, Vec<u8>)>) {
         let joined = env.into_iter().map(|(mut name, value)| {
             name.push(b'=');
             name.extend_from_slice(&value);

@@ -1,6 +1,5 @@
 //! The worker's side: from finished code to a guest that has ended. Only ever in a confined process.
 
-use super::phases::{Phase, reached};
 use super::protocol::{Confinement, Ended, Layout, Patch, Stage, bounded};
 use super::tell::Teller;
 use crate::access::{GrantId, RawFrame};
@@ -26,6 +25,8 @@ impl Loaded {
                 &made
             }
         };
+        // Its stack for signals, which a fork has too.
+        Engine::tls_eager_initialize();
         let module = load(engine, code).map_err(|error| (Stage::Load, error.to_string()))?;
         let link = |error: Error| (Stage::Link, bounded(format!("{error:#}")));
         Ok(Self(linker.instantiate_pre(&module).map_err(link)?))
@@ -120,6 +121,9 @@ impl Ready {
         let start = instance
             .get_typed_func::<(), ()>(&mut store, "_start")
             .map_err(|error| failed(format!("the module cannot be started: {error:#}")))?;
+        if let Some(memory) = instance.get_memory(&mut store, "memory") {
+            store.data_mut().attach(memory);
+        }
         Ok(Self { store, instance, start })
     }
 
@@ -133,9 +137,8 @@ impl Ready {
         Ok(self)
     }
 
-    /// Gives the guest its arguments and its environment.
-    pub(super) fn give(&mut self, args: Vec<Vec<u8>>, env: Vec<(Vec<u8>, Vec<u8>)>) {
-        self.store.data_mut().give(args, env);
+    pub(super) fn host(&mut self) -> &mut Host {
+        self.store.data_mut()
     }
 
     /// Runs it, and says what its host counted.
@@ -149,7 +152,6 @@ impl Ready {
                 return (Ended::PatchMismatch, Vec::new());
             }
         }
-        reached(Phase::Instantiate);
         let outcome = match start.call(&mut *store, ()) {
             Ok(()) => (Ended::Exited(0), Vec::new()),
             Err(error) => ended(&error, store.data()),

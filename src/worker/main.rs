@@ -162,7 +162,10 @@ fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
         Guest { policy: task.policy, args: task.args, env: task.env, root, stdio: Stdio::Inherit, preopens };
     let ended = guest::host(&task.confinement, guest, &teller)
         .and_then(|host| Ready::new(&loaded, host))
-        .map(|ready| ready.run(&[], &teller));
+        .map(|ready| {
+            reached(Phase::Instantiate);
+            ready.run(&[], &teller)
+        });
     let (ended, backtrace) = ended.unwrap_or_else(|ended| ended);
     reached(Phase::Run);
     if task.confinement.timings {

@@ -12,6 +12,7 @@ use super::confine::{self, Enclosure, Unconfined};
 use super::guest::{self, End, Guest, Loaded, Ready};
 use super::protocol::{Ended, RunTest, TestsTask};
 use super::tell::Teller;
+use super::wire;
 use crate::kernel::{process, seccomp::Profile};
 use crate::policy::{Bindings, Policy, TargetKind};
 use crate::wasi::{Host, Preopens, Stdio};
@@ -56,14 +57,16 @@ impl Template {
     }
 
     /// The whole life of a test's process, just forked from `zygote`. Returns its exit status.
-    pub(super) fn live(self, zygote: Pid, mut test: RunTest, channel: OwnedFd) -> u8 {
+    /// `test` is a [`RunTest`] in its encoding.
+    pub(super) fn live(self, zygote: Pid, test: &[u8], channel: OwnedFd) -> u8 {
         let teller = self.makings.teller.clone();
         teller.connect(channel);
-        let patches = std::mem::take(&mut test.patches);
-        let (ended, backtrace) = match self.begin(zygote, test) {
-            Ok(ready) => ready.run(&patches, &teller),
-            Err(end) => end,
+        let test = wire::decode(test).map_err(|error| (Ended::Failed(error.to_string()), Vec::new()));
+        let run = |mut test: RunTest| {
+            let patches = std::mem::take(&mut test.patches);
+            Ok(self.begin(zygote, test)?.run(&patches, &teller))
         };
+        let (ended, backtrace) = test.and_then(run).unwrap_or_else(|end| end);
         let status = ended.status();
         // If it cannot be said, the supervisor sees a status without words.
         let _ = teller.end(ended, backtrace);
@@ -95,7 +98,10 @@ impl Template {
             (Some(policy), Some(ready)) => ready.within(makings.host(policy)?, &makings.loaded)?,
             (own, None) => makings.ready(own.unwrap_or_else(|| makings.policy(None, None)))?,
         };
-        ready.give(test.args, test.env);
+        ready.host().give_args(test.args);
+        if let Some(env) = test.env {
+            ready.host().give_env(env);
+        }
         Ok(ready)
     }
 }
@@ -121,13 +127,13 @@ impl Makings {
         package.for_target(TargetKind::Test, target, test, &bindings)
     }
 
-    /// The world of a guest that has no arguments and no environment yet.
+    /// The world of a guest that has no arguments yet.
     fn host(&self, policy: Policy) -> Result<Host, End> {
         let failed = |error: io::Error| (Ended::Failed(format!("root directory: {error}")), Vec::new());
         let guest = Guest {
             policy,
             args: Vec::new(),
-            env: Vec::new(),
+            env: self.task.env.clone(),
             root: self.root.try_clone().map_err(failed)?,
             stdio: Stdio::Channel,
             preopens: self.preopens.clone(),

@@ -8,7 +8,7 @@
 
 use super::confine::{self, Unconfined};
 use super::guest::{self, Loaded};
-use super::protocol::{FromWorker, RunTest, TestsTask, ToWorker, bounded};
+use super::protocol::{FromWorker, TestsTask, ToWorker, bounded};
 use super::template::Template;
 use super::wire;
 use crate::kernel::{seccomp::Profile, sys};
@@ -21,8 +21,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A test that is to be run and its channel.
-type Next = (Box<RunTest>, OwnedFd);
+/// A test that is to be run.
+struct Next {
+    id: u64,
+    /// A `RunTest` in its encoding.
+    test: Vec<u8>,
+    channel: OwnedFd,
+}
 
 /// What became of a message from the supervisor.
 enum Heard {
@@ -47,9 +52,9 @@ pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: Owne
         match step(&control, &mut next) {
             Ok(Step::Again) => {}
             Ok(Step::End) => return 0,
-            Ok(Step::Child(zygote, (test, channel))) => {
+            Ok(Step::Child(zygote, Next { test, channel, .. })) => {
                 drop((control, next));
-                sys::exit_now(template.live(zygote, *test, channel));
+                sys::exit_now(template.live(zygote, &test, channel));
             }
             // The supervisor sees it by the end of the socket, and starts another one.
             Err(_) => return super::main::BROKEN,
@@ -91,7 +96,7 @@ enum Step {
 }
 
 fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
-    let (test, channel) = match next.take() {
+    let test = match next.take() {
         Some(test) => test,
         None => match hear(control)? {
             Heard::Run(test) => test,
@@ -101,9 +106,9 @@ fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
         },
     };
     let zygote = getpid();
-    let sys::Fork::Parent(pid) = sys::fork()? else { return Ok(Step::Child(zygote, (test, channel))) };
+    let sys::Fork::Parent(pid) = sys::fork()? else { return Ok(Step::Child(zygote, test)) };
     let id = test.id;
-    drop((test, channel));
+    drop(test);
     let Some(exit) = attend(control, pid, id, next)? else { return Ok(Step::End) };
     let (code, signal) = match exit {
         sys::Exit::Code(code) => (code, 0),
@@ -116,8 +121,8 @@ fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
 
 fn hear(control: &OwnedFd) -> io::Result<Heard> {
     match wire::receive::<ToWorker>(control.as_fd()).map_err(io::Error::other)? {
-        Some((ToWorker::Run(test), mut fds)) if fds.len() == 1 => {
-            Ok(Heard::Run((test, fds.pop().expect("there is one"))))
+        Some((ToWorker::Run(id, test), mut fds)) if fds.len() == 1 => {
+            Ok(Heard::Run(Next { id, test, channel: fds.pop().expect("there is one") }))
         }
         Some((ToWorker::Kill(id), _)) => Ok(Heard::Kill(id)),
         Some(_) => Err(io::Error::other("a message out of place")),
@@ -147,7 +152,7 @@ fn attend(control: &OwnedFd, pid: Pid, id: u64, next: &mut Option<Next>) -> io::
                 Heard::Run(_) => return Err(io::Error::other("more than one test ahead")),
                 Heard::Kill(which) if which == id => pidfd_send_signal(&pidfd, Signal::KILL)?,
                 // Its channel closes without a word, and it is never reported as ended.
-                Heard::Kill(which) => *next = next.take().filter(|(test, _)| test.id != which),
+                Heard::Kill(which) => *next = next.take().filter(|test| test.id != which),
                 Heard::End => {
                     pidfd_send_signal(&pidfd, Signal::KILL)?;
                     sys::wait(pid)?;

@@ -106,6 +106,7 @@ pub(crate) fn job<'a>(
         start: artifact.facts.start,
         package,
         target: "actor".to_owned(),
+        env: Vec::new(),
         current_dir: PathBuf::from("/"),
         workers: 2,
         live: false,

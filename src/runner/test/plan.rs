@@ -185,6 +185,7 @@ fn plan<'p>(
         start: guest.facts.start,
         package: terms.package.clone(),
         target: suite.target.clone(),
+        env: terms.of(None).environment(None),
         current_dir: suite.current_dir.clone(),
         workers: options.workers,
         live: options.live,
