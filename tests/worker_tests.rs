@@ -6,17 +6,22 @@ mod support;
 use cargo_sandbox::access::{GrantId, OperationSet};
 use cargo_sandbox::compile::{Cache, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
-use cargo_sandbox::policy::Scope;
+use cargo_sandbox::policy::model::LimitsPatch;
+use cargo_sandbox::policy::{PackagePolicy, Scope};
 use cargo_sandbox::worker::{
     Confined, Misbehaviour, Patch, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests, TierUp,
 };
 use std::fs::File;
 use std::time::{Duration, Instant};
-use support::suite::{Suite, job, on, run, run_in, run_suite, test};
-use support::{artifact, launcher, package, root};
+use support::suite::{Suite, job, on, run, run_artifact, run_in, run_suite, test};
+use support::{artifact, assemble, launcher, package, root};
 
 fn guest(outcome: GuestOutcome) -> TestEnd {
     TestEnd::Guest(outcome)
+}
+
+fn guest_ended(status: i32) -> TestEnd {
+    guest(GuestOutcome::Exited(status))
 }
 
 #[test]
@@ -161,6 +166,74 @@ fn a_patch_is_applied_before_the_start_and_a_wrong_one_keeps_the_test_from_runni
     assert_eq!(*suite.end(2), TestEnd::PatchMismatch);
     assert_eq!(suite.results[&1].output.bytes(), b"");
     assert_eq!(suite.results[&3].output.bytes(), b"original");
+}
+
+/// The tests of a guest that is written for them.
+fn run_guest(text: &str, package: PackagePolicy, tests: Vec<TestRun>) -> Suite {
+    let artifact = launcher().prepare(&mut assemble(text), Strategy::Cranelift, None).unwrap();
+    let suite = Suite { waiting: tests.into(), ..Suite::default() };
+    run_artifact(&artifact, package, None, 1, suite)
+}
+
+#[test]
+fn a_start_function_runs_in_every_test_and_not_in_the_zygote() {
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\10\00\00\00\06\00\00\00")
+        (data (i32.const 16) "start\n")
+        (func $write (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32))))
+        (start $write)
+        (func (export "_start") (call $write)))"#;
+    let suite = run_guest(guest, package(&[]), vec![test(0, "x"), test(1, "x")]);
+    for id in [0, 1] {
+        assert_eq!(*suite.end(id), guest_ended(0));
+        assert_eq!(suite.results[&id].output.bytes(), b"start\nstart\n");
+    }
+}
+
+#[test]
+fn what_a_test_leaves_in_its_memory_globals_and_table_no_other_one_finds() {
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+        (memory (export "memory") 1)
+        (global $found (mut i32) (i32.const 0))
+        (table 1 funcref)
+        (elem declare func $leave)
+        (func $leave
+            (i32.store (i32.const 4096) (i32.const 1))
+            (global.set $found (i32.const 2))
+            (table.set (i32.const 0) (ref.func $leave)))
+        (func (export "_start") (local $found i32)
+            (local.set $found (i32.add (i32.load (i32.const 4096)) (global.get $found)))
+            (if (i32.eqz (ref.is_null (table.get (i32.const 0)))) (then
+                (local.set $found (i32.add (local.get $found) (i32.const 4)))))
+            (call $leave)
+            (call $proc_exit (local.get $found))))"#;
+    let suite = run_guest(guest, package(&[]), (0..4).map(|id| test(id, "x")).collect());
+    for id in 0..4 {
+        assert_eq!(*suite.end(id), guest_ended(0), "{id}");
+    }
+}
+
+#[test]
+fn a_limit_of_a_case_counts_the_memory_that_the_guest_has_from_the_start() {
+    // It has two pages, wants two more, and exits with what it is told: their number before, or -1.
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+        (memory (export "memory") 2)
+        (func (export "_start") (call $proc_exit (memory.grow (i32.const 2)))))"#;
+    let mut limited = package(&[]);
+    for (index, pages) in (0..).zip([1, 3, 4]) {
+        let case = Scope::Case { index, name: format!("test{pages}") };
+        limited.limits.push((case, LimitsPatch { memory: Some(pages << 16), ..LimitsPatch::default() }));
+    }
+    let suite = run_guest(guest, limited, [0, 1, 3, 4].map(|id| test(id, "x")).into());
+    assert_eq!(*suite.end(0), guest_ended(2));
+    assert!(matches!(suite.end(1), TestEnd::Guest(GuestOutcome::Trapped(_))), "{:?}", suite.end(1));
+    assert_eq!(*suite.end(3), guest_ended(-1));
+    assert_eq!(suite.results[&3].limits, ["memory"]);
+    assert_eq!(*suite.end(4), guest_ended(2));
 }
 
 #[test]

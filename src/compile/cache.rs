@@ -31,7 +31,7 @@ use std::time::{Duration, SystemTime};
 /// Size that the folder is kept below, in bytes.
 pub const DEFAULT_BOUND: u64 = 2 << 30;
 
-const MAGIC: &[u8; 8] = b"cgsbx\0\x01\n";
+const MAGIC: &[u8; 8] = b"cgsbx\0\x02\n";
 /// Magic, length of the code, length of the facts, checksum.
 const TRAILER: usize = 8 + 8 + 8 + 32;
 const MAX_FACTS: u64 = 64 << 10;

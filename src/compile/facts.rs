@@ -26,6 +26,8 @@ pub struct Facts {
     pub foreign_imports: Vec<String>,
     /// It exports `_start`: a command, not a library.
     pub command: bool,
+    /// It has a start function: code of the guest that runs while it is instantiated.
+    pub start: bool,
     /// Calls of std that can never reach the host: processes, network, threads.
     pub stuck_calls: Vec<StuckCall>,
     /// It has a `name` section.
@@ -75,6 +77,7 @@ impl Facts {
                         facts.libtest |= data.windows(OF_LIBTEST.len()).any(|part| part == OF_LIBTEST);
                     }
                 }
+                Payload::StartSection { .. } => facts.start = true,
                 Payload::CustomSection(section) => match section.name() {
                     MARKER_SECTION => {
                         facts.marker = Some(bounded(&String::from_utf8_lossy(section.data())));
@@ -134,6 +137,13 @@ mod tests {
         let facts = Facts::read(&module_with("name", b"")).unwrap();
         assert_eq!(facts.marker, None);
         assert!(facts.names);
+    }
+
+    #[test]
+    fn a_start_function_is_seen() {
+        let read = |text| Facts::read(&wat::parse_str(text).unwrap()).unwrap();
+        assert!(read("(module (func) (start 0))").start);
+        assert!(!read("(module (func (export \"_start\")))").start);
     }
 
     #[test]

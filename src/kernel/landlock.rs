@@ -5,7 +5,7 @@ use super::rights::Rights;
 use super::status::{Enforced, Error, LandlockLevel, check, status};
 use landlock::{
     AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, Scope,
+    RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use std::collections::HashMap;
@@ -51,41 +51,69 @@ pub fn usable_abi() -> u32 {
 /// Each rule is applied or it is an error, and the status that comes back is checked; see [`Error`].
 /// After an error the process may be confined in part and must end.
 pub fn restrict(plan: &Plan, level: LandlockLevel) -> Result<Enforced, Error> {
-    if level == LandlockLevel::Off {
-        return Ok(Enforced::of(None));
-    }
-    let kernel = status().landlock_abi;
-    check(level, kernel)?;
-    check(level, Some(plan.abi))?;
-    if kernel.is_none_or(|kernel| plan.abi > kernel.min(NEWEST_KNOWN)) {
-        return Err(Error::Abi { plan: plan.abi, kernel });
-    }
-    let refused = |error: landlock::RulesetError| Error::Refused(error.to_string());
+    Layer::new(plan, level)?.enter()
+}
 
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(flags(Rights::handled(plan.abi))?)
-        .map_err(refused)?;
-    if plan.abi >= 4 {
-        ruleset = ruleset.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp).map_err(refused)?;
-    }
-    if plan.abi >= 6 {
-        ruleset = ruleset.scope(Scope::AbstractUnixSocket | Scope::Signal).map_err(refused)?;
-    }
-    let mut ruleset = ruleset.create().map_err(refused)?;
-    for (path, (rights, directory)) in merged(&plan.rules) {
-        let fd = open_rule(path, directory)?;
-        ruleset = ruleset.add_rule(PathBeneath::new(fd, flags(rights)?)).map_err(refused)?;
-    }
-    let status = ruleset.restrict_self().map_err(refused)?;
+/// Rules whose files are open: a layer that is ready to be put in force, by this process or by one that
+/// it forks.
+#[derive(Debug)]
+pub struct Layer {
+    /// With the ABI it is for; `None` with [`LandlockLevel::Off`].
+    ruleset: Option<(RulesetCreated, u32)>,
+}
 
-    if status.ruleset != RulesetStatus::FullyEnforced {
-        return Err(Error::NotEnforced(format!("Landlock ruleset {:?}", status.ruleset)));
+impl Layer {
+    /// Opens what the plan's rules are on. Nothing is in force yet.
+    ///
+    /// # Errors
+    /// As for [`restrict`].
+    pub fn new(plan: &Plan, level: LandlockLevel) -> Result<Self, Error> {
+        if level == LandlockLevel::Off {
+            return Ok(Self { ruleset: None });
+        }
+        let kernel = status().landlock_abi;
+        check(level, kernel)?;
+        check(level, Some(plan.abi))?;
+        if kernel.is_none_or(|kernel| plan.abi > kernel.min(NEWEST_KNOWN)) {
+            return Err(Error::Abi { plan: plan.abi, kernel });
+        }
+        let mut ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(flags(Rights::handled(plan.abi))?)
+            .map_err(refused)?;
+        if plan.abi >= 4 {
+            ruleset = ruleset.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp).map_err(refused)?;
+        }
+        if plan.abi >= 6 {
+            ruleset = ruleset.scope(Scope::AbstractUnixSocket | Scope::Signal).map_err(refused)?;
+        }
+        let mut ruleset = ruleset.create().map_err(refused)?;
+        for (path, (rights, directory)) in merged(&plan.rules) {
+            let fd = open_rule(path, directory)?;
+            ruleset = ruleset.add_rule(PathBeneath::new(fd, flags(rights)?)).map_err(refused)?;
+        }
+        Ok(Self { ruleset: Some((ruleset, plan.abi)) })
     }
-    if !status.no_new_privs {
-        return Err(Error::NotEnforced("no_new_privs".into()));
+
+    /// Puts it in force for the calling thread and all that it starts from then on.
+    ///
+    /// # Errors
+    /// As for [`restrict`].
+    pub fn enter(self) -> Result<Enforced, Error> {
+        let Some((ruleset, abi)) = self.ruleset else { return Ok(Enforced::of(None)) };
+        let status = ruleset.restrict_self().map_err(refused)?;
+        if status.ruleset != RulesetStatus::FullyEnforced {
+            return Err(Error::NotEnforced(format!("Landlock ruleset {:?}", status.ruleset)));
+        }
+        if !status.no_new_privs {
+            return Err(Error::NotEnforced("no_new_privs".into()));
+        }
+        Ok(Enforced::of(Some(abi)))
     }
-    Ok(Enforced::of(Some(plan.abi)))
+}
+
+fn refused(error: landlock::RulesetError) -> Error {
+    Error::Refused(error.to_string())
 }
 
 /// One rule per path. The kernel would unite rules on the same inode itself; opening is what costs.

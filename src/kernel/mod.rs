@@ -31,7 +31,7 @@ mod unsupported;
 pub use unsupported::{landlock, process, rlimits, seccomp, sys};
 
 pub use foretell::{Answer, foretell};
-pub use landlock::{look, restrict, usable_abi};
+pub use landlock::{Layer, look, restrict, usable_abi};
 pub use plan::{Look, Narrower, NotCovered, Plan, Rule, plan};
 pub use rights::Rights;
 pub use status::{Enforced, Error, KernelStatus, LandlockLevel, Unavailable, check, status};

@@ -13,12 +13,14 @@
 //! two filters. The x32 calls of x86-64 are numbers of their own, on no list; calls by the numbers
 //! of another architecture (`int 0x80`) kill in the check that begins each filter.
 
+mod child;
+
 use super::status::Error;
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction,
     SeccompCmpArgLen::{Dword, Qword},
-    SeccompCmpOp::{Eq, MaskedEq, Ne},
+    SeccompCmpOp::{Eq, MaskedEq},
     SeccompCondition, SeccompFilter, SeccompRule,
 };
 use std::collections::BTreeMap;
@@ -58,7 +60,7 @@ impl Profile {
 /// [`Error::Refused`] if the kernel has no seccomp or we have no lists for this architecture.
 pub fn install(profile: Profile) -> Result<(), Error> {
     let programs = match (profile, CHILD.get()) {
-        (Profile::TestChild, Some(prepared)) => vec![for_this_process(prepared)?],
+        (Profile::TestChild, Some(prepared)) => vec![child::for_this_process(prepared)?],
         _ => match PREPARED.get().and_then(|prepared| prepared.get(&profile)) {
             // It names this very process.
             Some((process, programs)) if *process == std::process::id() => programs.clone(),
@@ -70,7 +72,7 @@ pub fn install(profile: Profile) -> Result<(), Error> {
     }
     if profile == Profile::Zygote {
         // Made once, before there is any child.
-        let _ = CHILD.set(child_of_zygote()?);
+        let _ = CHILD.set(child::of_zygote()?);
     }
     Ok(())
 }
@@ -85,37 +87,8 @@ pub fn prepare(profiles: &[Profile]) {
 static PREPARED: OnceLock<BTreeMap<Profile, (u32, Vec<BpfProgram>)>> = OnceLock::new();
 
 /// What a [`Profile::TestChild`] installs if [`Profile::Zygote`] is in force in this process, or was in
-/// the one it was forked from; with [`ANY_PROCESS`] where its own id belongs.
+/// the one it was forked from; with [`child::ANY_PROCESS`] where its own id belongs.
 static CHILD: OnceLock<BpfProgram> = OnceLock::new();
-
-/// No process has this id: Linux gives out 22 bits.
-const ANY_PROCESS: u32 = 0x7a11_0b0e;
-
-fn for_this_process(prepared: &BpfProgram) -> Result<BpfProgram, Error> {
-    let mut program = prepared.clone();
-    let mut places: Vec<_> = program.iter_mut().filter(|instruction| instruction.k == ANY_PROCESS).collect();
-    match places.as_mut_slice() {
-        [place] => place.k = std::process::id(),
-        _ => return Err(Error::Refused("a prepared seccomp filter is wrong".to_owned())),
-    }
-    Ok(program)
-}
-
-/// What makes a [`Profile::TestChild`] of a zygote: with the zygote's allow-list in force, it is enough
-/// to kill what only the zygote may call. A tenth of the size, for a process that lives for one test.
-fn child_of_zygote() -> Result<BpfProgram, Error> {
-    let child = allowed(Profile::TestChild)?;
-    let mut killed: Rules = allowed(Profile::Zygote)?
-        .into_keys()
-        .filter(|call| !child.contains_key(call))
-        .map(|call| (call, vec![]))
-        .collect();
-    for (call, only) in [(libc::SYS_tgkill, u64::from(ANY_PROCESS)), (libc::SYS_prctl, PR_GET_AUXV)] {
-        let other = SeccompCondition::new(0, Dword, Ne, only).map_err(|error| fault(&error))?;
-        killed.insert(call, vec![rule([other])?]);
-    }
-    compile(killed, SeccompAction::Allow, SeccompAction::KillProcess)
-}
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
@@ -146,6 +119,10 @@ fn compile(rules: Rules, mismatch: SeccompAction, matched: SeccompAction) -> Res
 }
 
 fn fault(error: &seccompiler::BackendError) -> Error {
+    wrong(error)
+}
+
+fn wrong(error: impl std::fmt::Display) -> Error {
     Error::Refused(format!("a seccomp filter is wrong: {error}"))
 }
 

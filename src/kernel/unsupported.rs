@@ -26,9 +26,27 @@ pub mod landlock {
     ///
     /// # Errors
     /// Always, at any other level.
-    pub fn restrict(_plan: &Plan, level: LandlockLevel) -> Result<Enforced, Error> {
-        check(level, None)?;
-        Ok(Enforced::of(None))
+    pub fn restrict(plan: &Plan, level: LandlockLevel) -> Result<Enforced, Error> {
+        Layer::new(plan, level)?.enter()
+    }
+
+    /// See the Linux version.
+    #[derive(Debug)]
+    pub struct Layer(());
+
+    impl Layer {
+        /// # Errors
+        /// Always, unless it is off.
+        pub fn new(_plan: &Plan, level: LandlockLevel) -> Result<Self, Error> {
+            check(level, None)?;
+            Ok(Self(()))
+        }
+
+        /// # Errors
+        /// None.
+        pub fn enter(self) -> Result<Enforced, Error> {
+            Ok(Enforced::of(None))
+        }
     }
 }
 

@@ -50,6 +50,27 @@ impl PackagePolicy {
         self.cut(|scope| all(scope) || matches!(scope, Scope::Case { .. }), all, bind)
     }
 
+    /// Whether a test has the policy of a test that no case names and that has no private directory:
+    /// the same as [`for_target`](Self::for_target) makes for no test at all. `own_tmp` says that it
+    /// has one.
+    pub fn is_ordinary(&self, test: &str, own_tmp: bool) -> bool {
+        let grants = self.grants.iter().map(|grant| {
+            let pattern = match &grant.pattern {
+                GrantPattern::Path(pattern) => Some(pattern),
+                GrantPattern::Env(_) => None,
+            };
+            (&grant.scope, pattern)
+        });
+        let exceptions = self.exceptions.iter().map(|except| (&except.scope, Some(&except.pattern)));
+        let others =
+            self.set.iter().map(|(scope, _)| scope).chain(self.limits.iter().map(|(scope, _)| scope));
+        grants.chain(exceptions).chain(others.map(|scope| (scope, None))).all(|(scope, pattern)| {
+            let named = matches!(scope, Scope::Case { name, .. } if case_matches(name, test));
+            let of_tmp = pattern.is_some_and(|pattern| pattern.base == PathBase::Tmp);
+            !(named || own_tmp && of_tmp)
+        })
+    }
+
     fn cut(
         &self,
         grants: impl Fn(&Scope) -> bool,

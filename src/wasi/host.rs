@@ -61,27 +61,43 @@ impl Host {
                 }
             }
         }
-        let env = env
-            .into_iter()
-            .map(|(mut name, value)| {
-                name.push(b'=');
-                name.extend_from_slice(&value);
-                name
-            })
-            .collect();
-        Ok(Self {
+        let mut host = Self {
             gate: Gate::new(policy, mode, audit, root, alone, sink),
             table,
             output: Output::new(stdio, limits.output),
             args,
-            env,
+            env: Vec::new(),
             memory: None,
             disk: limits.disk.map(|limit| (limit, limit)),
             files: limits.files,
             memory_limit: limits.memory,
             memory_used: 0,
             limits_hit: Vec::new(),
-        })
+        };
+        host.give_env(env);
+        Ok(host)
+    }
+
+    /// Gives the guest other arguments; see [`HostConfig::args`].
+    pub fn give_args(&mut self, args: Vec<Vec<u8>>) {
+        self.args = args;
+    }
+
+    /// Gives the guest another environment; see [`HostConfig::env`].
+    pub fn give_env(&mut self, env: Vec<(Vec<u8>, Vec<u8>)>) {
+        let joined = env.into_iter().map(|(mut name, value)| {
+            name.push(b'=');
+            name.extend_from_slice(&value);
+            name
+        });
+        self.env = joined.collect();
+    }
+
+    /// Puts this host in the place of another one, whose guest was instantiated and has not run: its
+    /// memory counts as this guest's. Whether that is within this one's limit.
+    pub fn succeed(&mut self, other: &Self) -> bool {
+        self.memory = other.memory;
+        self.grow(other.memory_used)
     }
 
     /// Tells the host which memory is the guest's, once it is instantiated. Without it the first

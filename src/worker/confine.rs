@@ -46,30 +46,45 @@ pub(super) fn settle(parent: Pid) -> Result<(), Unconfined> {
     process::set_not_dumpable().map_err(|e| Unconfined::failed("dumpable", e))
 }
 
-/// Resource limits and Landlock for what runs under `policy`. The statuses that the kernel gives
-/// back are asserted by `kernel`.
-pub(super) fn enclose(confinement: &Confinement, policy: &Policy) -> Result<Enforced, Unconfined> {
-    let limits = rlimits::Rlimits {
-        open_files: Some(u64::from(policy.limits.open_files) + OWN_FILES),
-        file_size: policy.limits.disk,
-        ..rlimits::Rlimits::default()
-    };
-    rlimits::apply(&limits).map_err(|e| Unconfined::failed("resource limits", e))?;
-    if !confinement.walls.effective().landlock {
-        return Ok(Enforced::of(None));
-    }
-    kernel::check(confinement.landlock, kernel::status().landlock_abi).map_err(Error::from)?;
-    let policy = confinement.kernel_policy.as_ref().unwrap_or(policy);
-    let mut attempts = 0;
-    loop {
-        let plan = kernel::plan(policy, landlock::usable_abi(), &kernel::look);
-        match kernel::restrict(&plan, confinement.landlock) {
-            // Something was made or removed between looking and opening: nothing is in force yet,
-            // since rules come before the restriction.
-            Err(Error::Path(..) | Error::Changed(_)) if attempts < 3 => attempts += 1,
-            done => return Ok(done?),
+/// Resource limits and Landlock rules for what runs under a policy. Not in force yet.
+pub(super) struct Enclosure {
+    limits: rlimits::Rlimits,
+    layer: kernel::Layer,
+}
+
+impl Enclosure {
+    pub(super) fn new(confinement: &Confinement, policy: &Policy) -> Result<Self, Unconfined> {
+        let limits = rlimits::Rlimits {
+            open_files: Some(u64::from(policy.limits.open_files) + OWN_FILES),
+            file_size: policy.limits.disk,
+            ..rlimits::Rlimits::default()
+        };
+        let policy = confinement.kernel_policy.as_ref().unwrap_or(policy);
+        let walls = confinement.walls.effective();
+        let level = if walls.landlock { confinement.landlock } else { kernel::LandlockLevel::Off };
+        kernel::check(level, kernel::status().landlock_abi).map_err(Error::from)?;
+        let mut attempts = 0;
+        loop {
+            let plan = kernel::plan(policy, landlock::usable_abi(), &kernel::look);
+            match kernel::Layer::new(&plan, level) {
+                // Something was made or removed between looking and opening.
+                Err(Error::Path(..) | Error::Changed(_)) if attempts < 3 => attempts += 1,
+                layer => return Ok(Self { limits, layer: layer? }),
+            }
         }
     }
+
+    /// Puts it in force for this process and all that it forks. The statuses that the kernel gives
+    /// back are asserted by `kernel`.
+    pub(super) fn enter(self) -> Result<Enforced, Unconfined> {
+        rlimits::apply(&self.limits).map_err(|e| Unconfined::failed("resource limits", e))?;
+        Ok(self.layer.enter()?)
+    }
+}
+
+/// Resource limits and Landlock for what runs under `policy`.
+pub(super) fn enclose(confinement: &Confinement, policy: &Policy) -> Result<Enforced, Unconfined> {
+    Enclosure::new(confinement, policy)?.enter()
 }
 
 /// The system call filter.

@@ -1,6 +1,5 @@
 //! The worker's side: from finished code to a guest that has ended. Only ever in a confined process.
 
-use super::phases::{Phase, reached};
 use super::protocol::{Confinement, Ended, Layout, Patch, Stage, bounded};
 use super::tell::Teller;
 use crate::access::{GrantId, RawFrame};
@@ -11,7 +10,7 @@ use crate::wasi::{self, Host, HostConfig, Mode, Preopens, Stdio, Stop};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
-use wasmtime::{Engine, Error, InstancePre, Linker, Memory, Store, Trap, WasmBacktrace};
+use wasmtime::{Engine, Error, Instance, InstancePre, Linker, Memory, Store, Trap, TypedFunc, WasmBacktrace};
 
 /// Code that is mapped and linked, ready for any number of instances.
 pub(super) struct Loaded(InstancePre<Host>);
@@ -26,6 +25,8 @@ impl Loaded {
                 &made
             }
         };
+        // Its stack for signals, which a fork has too.
+        Engine::tls_eager_initialize();
         let module = load(engine, code).map_err(|error| (Stage::Load, error.to_string()))?;
         let link = |error: Error| (Stage::Link, bounded(format!("{error:#}")));
         Ok(Self(linker.instantiate_pre(&module).map_err(link)?))
@@ -63,7 +64,6 @@ pub(super) struct Guest {
     pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) root: OwnedFd,
     pub(super) stdio: Stdio,
-    pub(super) patches: Vec<Patch>,
     pub(super) preopens: Preopens,
 }
 
@@ -76,20 +76,21 @@ pub(super) fn preopens(layout: Layout, root: &OwnedFd) -> std::io::Result<Preope
     })
 }
 
-/// Runs a guest in a fresh instance, and says what its host counted.
-pub(super) fn run(
-    loaded: &Loaded,
-    confinement: &Confinement,
-    guest: Guest,
-    teller: &Teller,
-) -> (Ended, Vec<RawFrame>) {
-    let failed = |why: String| (Ended::Failed(bounded(why)), Vec::new());
+/// How a guest ended, with the frames of a trap.
+pub(super) type End = (Ended, Vec<RawFrame>);
+
+fn failed(why: String) -> End {
+    (Ended::Failed(bounded(why)), Vec::new())
+}
+
+/// The guest's world, which tells of what happens in it to `teller`.
+pub(super) fn host(confinement: &Confinement, guest: Guest, teller: &Teller) -> Result<Host, End> {
     let mode = match (confinement.walls.effective().wasi, &confinement.audit) {
         (false, _) => Mode::Off,
         (true, Some(_)) => Mode::Audit,
         (true, None) => Mode::Enforce,
     };
-    let host = Host::new(HostConfig {
+    Host::new(HostConfig {
         policy: guest.policy,
         mode,
         audit: confinement.audit.as_ref().map(Decider::new),
@@ -100,44 +101,71 @@ pub(super) fn run(
         stdio: guest.stdio,
         alone: true,
         sink: Box::new(teller.clone()),
-    });
-    let host = match host {
-        Ok(host) => host,
-        Err(error) => return failed(format!("the guest's world could not be made: {error}")),
-    };
-    let mut store = Store::new(loaded.0.module().engine(), host);
-    store.limiter(|host| host);
-    let instance = match loaded.0.instantiate(&mut store) {
-        Ok(instance) => instance,
+    })
+    .map_err(|error| failed(format!("the guest's world could not be made: {error}")))
+}
+
+/// A fresh instance in its world. Nothing of the guest has run but its start function, if it has one.
+pub(super) struct Ready {
+    store: Store<Host>,
+    instance: Instance,
+    start: TypedFunc<(), ()>,
+}
+
+impl Ready {
+    pub(super) fn new(loaded: &Loaded, host: Host) -> Result<Self, End> {
+        let mut store = Store::new(loaded.0.module().engine(), host);
+        store.limiter(|host| host);
         // A start function may have run, and a memory may be larger than its limit.
-        Err(error) => return ended(&error, store.data()),
-    };
-    let start = match instance.get_typed_func::<(), ()>(&mut store, "_start") {
-        Ok(start) => start,
-        Err(error) => return failed(format!("the module cannot be started: {error:#}")),
-    };
-    if !guest.patches.is_empty() {
-        let patched = instance
-            .get_memory(&mut store, "memory")
-            .is_some_and(|memory| patch(memory, &mut store, &guest.patches));
-        if !patched {
-            return (Ended::PatchMismatch, Vec::new());
+        let instance = loaded.0.instantiate(&mut store).map_err(|error| ended(&error, store.data()))?;
+        let start = instance
+            .get_typed_func::<(), ()>(&mut store, "_start")
+            .map_err(|error| failed(format!("the module cannot be started: {error:#}")))?;
+        if let Some(memory) = instance.get_memory(&mut store, "memory") {
+            store.data_mut().attach(memory);
         }
+        Ok(Self { store, instance, start })
     }
-    reached(Phase::Instantiate);
-    let outcome = match start.call(&mut store, ()) {
-        Ok(()) => (Ended::Exited(0), Vec::new()),
-        Err(error) => ended(&error, store.data()),
-    };
-    for (grant, count) in (0..).zip(store.data().grant_uses()) {
-        let _ = teller.uses(GrantId(grant), *count);
+
+    /// The same instance in another world, with its policy and limits.
+    pub(super) fn within(mut self, mut host: Host, loaded: &Loaded) -> Result<Self, End> {
+        if !host.succeed(self.store.data()) {
+            // It fails, and says why.
+            return Self::new(loaded, host);
+        }
+        *self.store.data_mut() = host;
+        Ok(self)
     }
-    for limit in store.data().limits_hit() {
-        let _ = teller.limit(limit);
+
+    pub(super) fn host(&mut self) -> &mut Host {
+        self.store.data_mut()
     }
-    // The process ends next, and the kernel takes everything back faster than destructors would.
-    std::mem::forget(store);
-    outcome
+
+    /// Runs it, and says what its host counted.
+    pub(super) fn run(mut self, patches: &[Patch], teller: &Teller) -> End {
+        let Self { store, instance, start } = &mut self;
+        if !patches.is_empty() {
+            let patched = instance
+                .get_memory(&mut *store, "memory")
+                .is_some_and(|memory| patch(memory, store, patches));
+            if !patched {
+                return (Ended::PatchMismatch, Vec::new());
+            }
+        }
+        let outcome = match start.call(&mut *store, ()) {
+            Ok(()) => (Ended::Exited(0), Vec::new()),
+            Err(error) => ended(&error, store.data()),
+        };
+        for (grant, count) in (0..).zip(store.data().grant_uses()) {
+            let _ = teller.uses(GrantId(grant), *count);
+        }
+        for limit in store.data().limits_hit() {
+            let _ = teller.limit(limit);
+        }
+        // The process ends next, and the kernel takes everything back faster than destructors would.
+        std::mem::forget(self);
+        outcome
+    }
 }
 
 /// All of the patches or none.

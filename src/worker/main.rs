@@ -1,7 +1,7 @@
 //! The worker's side: from the first instruction to a confined process that does its task.
 
 use super::confine::{self, Unconfined};
-use super::guest::{self, Guest, Loaded};
+use super::guest::{self, Guest, Loaded, Ready};
 use super::phases::{Phase, reached};
 use super::protocol::{FromWorker, RunTask, Stage, Start, Task, ToWorker, VERSION, bounded};
 use super::spawn::EARLY_ARGUMENT;
@@ -80,7 +80,7 @@ fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {
         }
         (Task::Tests(task), [_, _]) => {
             let [code, root] = fds.try_into().expect("it has two descriptors");
-            return zygote::serve(control, *task, code, &root);
+            return zygote::serve(control, *task, code, root);
         }
         (Task::Compile(strategy), [output]) => {
             let limits = Rlimits {
@@ -158,16 +158,15 @@ fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
         Err(why) => return give_up(&control, why),
     };
     let teller = Teller::new(control);
-    let guest = Guest {
-        policy: task.policy,
-        args: task.args,
-        env: task.env,
-        root,
-        stdio: Stdio::Inherit,
-        patches: Vec::new(),
-        preopens,
-    };
-    let (ended, backtrace) = guest::run(&loaded, &task.confinement, guest, &teller);
+    let guest =
+        Guest { policy: task.policy, args: task.args, env: task.env, root, stdio: Stdio::Inherit, preopens };
+    let ended = guest::host(&task.confinement, guest, &teller)
+        .and_then(|host| Ready::new(&loaded, host))
+        .map(|ready| {
+            reached(Phase::Instantiate);
+            ready.run(&[], &teller)
+        });
+    let (ended, backtrace) = ended.unwrap_or_else(|ended| ended);
     reached(Phase::Run);
     if task.confinement.timings {
         let _ = teller.phases();

@@ -7,7 +7,7 @@
 //! - [`Symboliser`] turns raw frames into source lines in a child without rights.
 //!
 //! Supervisor's side: [`spawn`], [`run`], [`pool`], [`tools`], [`collect`]. Worker's side: [`mod@main`],
-//! `confine`, `guest`, `zygote`, `tell`. Both: [`wire`], [`protocol`].
+//! `confine`, `guest`, `zygote`, `template`, `tell`. Both: [`wire`], [`protocol`].
 
 pub mod collect;
 mod confine;
@@ -22,6 +22,7 @@ pub mod run;
 mod running;
 pub mod spawn;
 mod tell;
+mod template;
 pub mod tools;
 pub mod wire;
 mod zygote;

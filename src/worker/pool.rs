@@ -165,8 +165,10 @@ impl<'a> TestPool<'a> {
         let task = Task::Tests(Box::new(TestsTask {
             confinement,
             union: self.job.union.clone(),
+            start: self.job.start,
             package: self.job.package.clone(),
             target: self.job.target.clone(),
+            env: self.job.env.clone(),
             current_dir: self.job.current_dir.clone(),
         }));
         let process = self.launcher.start(&task, &[nothing.as_fd(), code, self.job.root], Streams::Null)?;
@@ -183,15 +185,15 @@ impl<'a> TestPool<'a> {
 
     fn send(&mut self, index: usize, test: TestRun, tests: &mut dyn Tests) -> Result<(), WorkerError> {
         let (ours, theirs) = wire::pair()?;
-        let message = ToWorker::Run(Box::new(RunTest {
-            id: test.id,
+        let run = RunTest {
             test: test.test.clone(),
             args: test.args.clone(),
             env: test.env.clone(),
             tmp: test.tmp.clone(),
             patches: test.patches.clone(),
             misbehaviour: test.misbehaviour,
-        }));
+        };
+        let message = ToWorker::Run(test.id, postcard::to_stdvec(&run).map_err(io::Error::other)?);
         let running = Running::new(test, ours, self.grants);
         let zygote = &mut self.zygotes[index];
         match zygote.process.tell(&message, &[theirs.as_fd()]) {

@@ -113,9 +113,13 @@ pub(super) struct TestsTask {
     pub(super) confinement: Confinement,
     /// The union of what the tests may do.
     pub(super) union: Policy,
+    /// Instantiating runs code of the guest.
+    pub(super) start: bool,
     /// What each test's own policy is cut from.
     pub(super) package: PackagePolicy,
     pub(super) target: String,
+    /// The environment of a test that is not given its own.
+    pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) current_dir: PathBuf,
 }
 
@@ -133,11 +137,11 @@ pub struct Patch {
 /// One test for a zygote; its own channel comes with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RunTest {
-    pub(super) id: u64,
     /// The test's name where grants of a case may apply to it.
     pub(super) test: Option<String>,
     pub(super) args: Vec<Vec<u8>>,
-    pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// `None`: [`TestsTask::env`].
+    pub(super) env: Option<Vec<(Vec<u8>, Vec<u8>)>>,
     pub(super) tmp: Option<PathBuf>,
     pub(super) patches: Vec<Patch>,
     /// In builds with `test-walls`: how the child misbehaves.
@@ -174,8 +178,9 @@ pub enum Misbehaviour {
 /// From the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToWorker {
-    /// To a zygote.
-    Run(Box<RunTest>),
+    /// To a zygote: the number of a test, and the [`RunTest`] in its encoding. A zygote hands that on as it
+    /// is, so that what it takes apart is not strewn over memory that it shares with its children.
+    Run(u64, Vec<u8>),
     /// To a zygote: end this test's child if it runs or waits.
     Kill(u64),
     /// The answer to [`FromWorker::Origin`].

@@ -8,15 +8,16 @@ use crate::wasi::{Sink, Stream};
 use rustix::net::SendFlags;
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Speaks for one guest. Clones speak for the same.
 #[derive(Clone)]
 pub(super) struct Teller(Arc<Mutex<State>>);
 
+#[derive(Default)]
 struct State {
-    socket: OwnedFd,
+    socket: Option<OwnedFd>,
     violations: HashMap<RawViolation, (u32, u64)>,
     overflow: u64,
     origins: HashMap<Vec<RawFrame>, Option<String>>,
@@ -24,12 +25,19 @@ struct State {
 
 impl Teller {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            socket,
-            violations: HashMap::new(),
-            overflow: 0,
-            origins: HashMap::new(),
-        })))
+        let teller = Self::unconnected();
+        teller.connect(socket);
+        teller
+    }
+
+    /// With nobody to tell yet: whatever is said is an error.
+    pub(super) fn unconnected() -> Self {
+        Self(Arc::default())
+    }
+
+    /// From now on it speaks over this socket.
+    pub(super) fn connect(&self, socket: OwnedFd) {
+        self.state().socket = Some(socket);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -73,15 +81,20 @@ impl Teller {
         self.state().send(message)
     }
 
-    pub(super) fn with_socket<T>(&self, act: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> T) -> T {
-        act(self.state().socket.as_fd())
+    pub(super) fn with_socket<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        act(self.state().socket().expect("a child has a channel"))
     }
 }
 
 impl State {
+    fn socket(&self) -> Result<BorrowedFd<'_>, WireError> {
+        let socket = self.socket.as_ref().ok_or(WireError::Malformed("nobody listens yet"))?;
+        Ok(socket.as_fd())
+    }
+
     /// Without a supervisor there is nobody to tell: this process is about to be killed too.
     fn send(&self, message: &FromWorker) -> Result<(), WireError> {
-        wire::send(self.socket.as_fd(), message, &[], SendFlags::empty())
+        wire::send(self.socket()?, message, &[], SendFlags::empty())
     }
 
     fn violation(&mut self, violation: RawViolation) -> Result<(), WireError> {
@@ -114,7 +127,7 @@ impl State {
             return known.clone();
         }
         self.send(&FromWorker::Origin(frames.to_vec())).ok()?;
-        let Ok(Some((ToWorker::Origin(answer), _))) = wire::receive(self.socket.as_fd()) else { return None };
+        let Ok(Some((ToWorker::Origin(answer), _))) = wire::receive(self.socket().ok()?) else { return None };
         self.origins.insert(frames.to_vec(), answer.clone());
         answer
     }
@@ -143,7 +156,8 @@ impl Sink for Teller {
             Stream::Error => Kind::Stderr,
         };
         let state = self.state();
-        wire::send_output(state.socket.as_fd(), kind, bufs).map_err(|error| match error {
+        let sent = state.socket().and_then(|socket| wire::send_output(socket, kind, bufs));
+        sent.map_err(|error| match error {
             WireError::Io(error) => error,
             WireError::Malformed(what) => io::Error::other(what),
         })

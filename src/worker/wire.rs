@@ -309,13 +309,13 @@ impl Reader {
     ///
     /// The socket fails.
     pub fn read(&mut self, socket: impl AsFd) -> Result<Progress, WireError> {
-        let mut chunk = [0; READ];
+        let mut chunk = [MaybeUninit::uninit(); READ];
         loop {
             // Without room for control messages the kernel installs no descriptor.
             return match rustix::net::recv(socket.as_fd(), &mut chunk, RecvFlags::DONTWAIT) {
                 Ok((_, 0)) | Err(Errno::CONNRESET) => Ok(Progress::End),
-                Ok((filled, _)) => {
-                    self.push(&chunk[..filled]);
+                Ok(((filled, _), _)) => {
+                    self.push(filled);
                     Ok(Progress::Some)
                 }
                 Err(Errno::AGAIN) => Ok(Progress::Empty),

@@ -7,13 +7,12 @@
 //! the descriptors that a fork copies.
 
 use super::confine::{self, Unconfined};
-use super::guest::{self, Guest, Loaded};
-use super::protocol::{Confinement, Ended, FromWorker, RunTest, TestsTask, ToWorker, bounded};
-use super::tell::Teller;
+use super::guest::{self, Loaded};
+use super::protocol::{FromWorker, TestsTask, ToWorker, bounded};
+use super::template::Template;
 use super::wire;
-use crate::kernel::{process, seccomp::Profile, sys};
-use crate::policy::{Bindings, Policy, TargetKind};
-use crate::wasi::{Preopens, Stdio};
+use crate::kernel::{seccomp::Profile, sys};
+use crate::wasi::Preopens;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -22,8 +21,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A test that is to be run and its channel.
-type Next = (Box<RunTest>, OwnedFd);
+/// A test that is to be run.
+struct Next {
+    id: u64,
+    /// A `RunTest` in its encoding.
+    test: Vec<u8>,
+    channel: OwnedFd,
+}
 
 /// What became of a message from the supervisor.
 enum Heard {
@@ -33,13 +37,13 @@ enum Heard {
 }
 
 /// Serves tests until the supervisor has no more. Returns the exit status of the process.
-pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: &OwnedFd) -> u8 {
-    let preopens = match guest::preopens(task.confinement.layout, root) {
+pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: OwnedFd) -> u8 {
+    let preopens = match guest::preopens(task.confinement.layout, &root) {
         Ok(preopens) => preopens,
         Err(error) => return super::main::give_up(&control, Unconfined::failed("root directory", error)),
     };
-    let loaded = match prepare(&control, &task, code) {
-        Ok(Some(loaded)) => loaded,
+    let template = match prepare(&control, task, code, root, preopens) {
+        Ok(Some(template)) => template,
         Ok(None) => return 0,
         Err(why) => return super::main::give_up(&control, why),
     };
@@ -48,9 +52,9 @@ pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: &Own
         match step(&control, &mut next) {
             Ok(Step::Again) => {}
             Ok(Step::End) => return 0,
-            Ok(Step::Child(zygote, (test, channel))) => {
+            Ok(Step::Child(zygote, Next { test, channel, .. })) => {
                 drop((control, next));
-                sys::exit_now(child(zygote, &task, &loaded, preopens, *test, channel, root));
+                sys::exit_now(template.live(zygote, &test, channel));
             }
             // The supervisor sees it by the end of the socket, and starts another one.
             Err(_) => return super::main::BROKEN,
@@ -58,7 +62,13 @@ pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: &Own
     }
 }
 
-fn prepare(control: &OwnedFd, task: &TestsTask, code: OwnedFd) -> Result<Option<Loaded>, Unconfined> {
+fn prepare(
+    control: &OwnedFd,
+    task: TestsTask,
+    code: OwnedFd,
+    root: OwnedFd,
+    preopens: Preopens,
+) -> Result<Option<Template>, Unconfined> {
     let confinement = &task.confinement;
     let enforced = confine::enclose(confinement, &task.union)?;
     confine::filter(confinement, Profile::Load)?;
@@ -66,14 +76,15 @@ fn prepare(control: &OwnedFd, task: &TestsTask, code: OwnedFd) -> Result<Option<
         wire::send(control.as_fd(), message, &[], SendFlags::empty())
             .map_err(|error| Unconfined::failed("zygote", error))
     };
-    match Loaded::new(File::from(code), confinement.strategy) {
-        Ok(loaded) => {
-            confine::filter(confinement, Profile::Zygote)?;
-            say(&FromWorker::Ready(enforced, confinement.walls.effective().seccomp))?;
-            Ok(Some(loaded))
-        }
-        Err((stage, why)) => say(&FromWorker::Failed(stage, bounded(why))).map(|()| None),
-    }
+    let loaded = match Loaded::new(File::from(code), confinement.strategy) {
+        Ok(loaded) => loaded,
+        Err((stage, why)) => return say(&FromWorker::Failed(stage, bounded(why))).map(|()| None),
+    };
+    confine::filter(confinement, Profile::Zygote)?;
+    let seccomp = confinement.walls.effective().seccomp;
+    let template = Template::new(task, root, preopens, loaded)?;
+    say(&FromWorker::Ready(enforced, seccomp))?;
+    Ok(Some(template))
 }
 
 /// What the zygote's loop does next.
@@ -85,7 +96,7 @@ enum Step {
 }
 
 fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
-    let (test, channel) = match next.take() {
+    let test = match next.take() {
         Some(test) => test,
         None => match hear(control)? {
             Heard::Run(test) => test,
@@ -95,9 +106,9 @@ fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
         },
     };
     let zygote = getpid();
-    let sys::Fork::Parent(pid) = sys::fork()? else { return Ok(Step::Child(zygote, (test, channel))) };
+    let sys::Fork::Parent(pid) = sys::fork()? else { return Ok(Step::Child(zygote, test)) };
     let id = test.id;
-    drop((test, channel));
+    drop(test);
     let Some(exit) = attend(control, pid, id, next)? else { return Ok(Step::End) };
     let (code, signal) = match exit {
         sys::Exit::Code(code) => (code, 0),
@@ -110,8 +121,8 @@ fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
 
 fn hear(control: &OwnedFd) -> io::Result<Heard> {
     match wire::receive::<ToWorker>(control.as_fd()).map_err(io::Error::other)? {
-        Some((ToWorker::Run(test), mut fds)) if fds.len() == 1 => {
-            Ok(Heard::Run((test, fds.pop().expect("there is one"))))
+        Some((ToWorker::Run(id, test), mut fds)) if fds.len() == 1 => {
+            Ok(Heard::Run(Next { id, test, channel: fds.pop().expect("there is one") }))
         }
         Some((ToWorker::Kill(id), _)) => Ok(Heard::Kill(id)),
         Some(_) => Err(io::Error::other("a message out of place")),
@@ -141,7 +152,7 @@ fn attend(control: &OwnedFd, pid: Pid, id: u64, next: &mut Option<Next>) -> io::
                 Heard::Run(_) => return Err(io::Error::other("more than one test ahead")),
                 Heard::Kill(which) if which == id => pidfd_send_signal(&pidfd, Signal::KILL)?,
                 // Its channel closes without a word, and it is never reported as ended.
-                Heard::Kill(which) => *next = next.take().filter(|(test, _)| test.id != which),
+                Heard::Kill(which) => *next = next.take().filter(|test| test.id != which),
                 Heard::End => {
                     pidfd_send_signal(&pidfd, Signal::KILL)?;
                     sys::wait(pid)?;
@@ -150,61 +161,4 @@ fn attend(control: &OwnedFd, pid: Pid, id: u64, next: &mut Option<Next>) -> io::
             }
         }
     }
-}
-
-/// The whole life of a test's process. Returns its exit status.
-fn child(
-    zygote: Pid,
-    task: &TestsTask,
-    loaded: &Loaded,
-    preopens: Preopens,
-    test: RunTest,
-    channel: OwnedFd,
-    root: &OwnedFd,
-) -> u8 {
-    let teller = Teller::new(channel);
-    let bindings = Bindings { tmp: test.tmp, current_dir: task.current_dir.clone() };
-    let mut policy = task.package.for_target(TargetKind::Test, &task.target, test.test.as_deref(), &bindings);
-    if test.test.is_none() {
-        // A limit of the manifest is meant for what a test prints, not for a long list of tests; the
-        // supervisor has one for that.
-        policy.limits.output = None;
-    }
-    let (ended, backtrace) = match confine_child(zygote, &task.confinement, &policy, root) {
-        Ok(root) => {
-            #[cfg(feature = "test-walls")]
-            if let Some(misbehaviour) = test.misbehaviour {
-                super::misbehave::misbehave(misbehaviour, &teller);
-            }
-            let guest = Guest {
-                policy,
-                args: test.args,
-                env: test.env,
-                root,
-                stdio: Stdio::Channel,
-                patches: test.patches,
-                preopens,
-            };
-            guest::run(loaded, &task.confinement, guest, &teller)
-        }
-        Err(why) => (Ended::Failed(why.text()), Vec::new()),
-    };
-    let status = ended.status();
-    // If it cannot be said, the supervisor sees a status without words.
-    let _ = teller.end(ended, backtrace);
-    status
-}
-
-/// The test's own walls, inside the zygote's. Nothing of the guest has run.
-fn confine_child(
-    zygote: Pid,
-    confinement: &Confinement,
-    policy: &Policy,
-    root: &OwnedFd,
-) -> Result<OwnedFd, Unconfined> {
-    process::die_with_parent(zygote).map_err(|e| Unconfined::failed("parent death signal", e))?;
-    let root = root.try_clone().map_err(|e| Unconfined::failed("root directory", e))?;
-    confine::enclose(confinement, policy)?;
-    confine::filter(confinement, Profile::TestChild)?;
-    Ok(root)
 }

@@ -18,7 +18,11 @@ pub(crate) fn launcher() -> Launcher {
 }
 
 pub(crate) fn wasm() -> File {
-    let bytes = wat::parse_bytes(include_bytes!("../guests/actor.wat")).unwrap();
+    assemble(include_str!("../guests/actor.wat"))
+}
+
+pub(crate) fn assemble(text: &str) -> File {
+    let bytes = wat::parse_str(text).unwrap();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&bytes).unwrap();
     file.rewind().unwrap();

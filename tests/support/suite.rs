@@ -70,11 +70,20 @@ pub(crate) fn run_suite(
     package: PackagePolicy,
     tmps: Option<PathBuf>,
     workers: usize,
+    suite: Suite,
+) -> Suite {
+    run_artifact(&artifact(Strategy::Cranelift), package, tmps, workers, suite)
+}
+
+pub(crate) fn run_artifact(
+    artifact: &Artifact,
+    package: PackagePolicy,
+    tmps: Option<PathBuf>,
+    workers: usize,
     mut suite: Suite,
 ) -> Suite {
-    let artifact = artifact(Strategy::Cranelift);
     let root = root();
-    let job = job(&artifact, &root, Strategy::Cranelift, package, tmps);
+    let job = job(artifact, &root, Strategy::Cranelift, package, tmps);
     let mut pool = TestPool::new(&launcher(), PoolJob { workers, ..job });
     assert!(!pool.run(&mut suite).unwrap());
     suite
@@ -94,8 +103,10 @@ pub(crate) fn job<'a>(
         root: root.as_fd(),
         confined: Confined::new(strategy),
         union: package.for_all_tests(&bindings),
+        start: artifact.facts.start,
         package,
         target: "actor".to_owned(),
+        env: Vec::new(),
         current_dir: PathBuf::from("/"),
         workers: 2,
         live: false,

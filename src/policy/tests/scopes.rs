@@ -263,3 +263,28 @@ fn a_wildcard_passes_on_no_secret() {
         assert_eq!(decide("[\"*\"]", fine), Decision::Allowed(Some(GrantId(0))), "{fine}");
     }
 }
+
+#[test]
+fn an_ordinary_test_has_the_policy_of_no_test_at_all() {
+    let policy = loaded(SCOPED).policy;
+    let with = bindings();
+    let without = Bindings { tmp: None, ..bindings() };
+    let of = |test, bind| policy.for_target(TargetKind::Test, "tool", test, bind);
+    let mut ordinary = 0;
+    for test in ["import::a", "export::a", ""] {
+        for bind in [&without, &with] {
+            let same = of(Some(test), bind) == of(None, &without);
+            assert_eq!(policy.is_ordinary(test, bind.tmp.is_some()), same, "{test} {bind:?}");
+            ordinary += usize::from(same);
+        }
+    }
+    assert_eq!(ordinary, 2);
+    // What differs may be a limit, a variable or an exception alone.
+    for of_case in ["limits.files = 3", "env.set = { TZ = \"CET\" }", "fs.deny = [\"all/x\"]"] {
+        let case = "[[package.metadata.sandbox.test.case]]\nname = \"import::*\"\n";
+        let policy =
+            loaded(&format!("{case}{of_case}\n[package.metadata.sandbox.fs]\nread = [\"all\"]")).policy;
+        assert!(!policy.is_ordinary("import::a", false), "{of_case}");
+        assert!(policy.is_ordinary("export::a", false) && policy.is_ordinary("export::a", true));
+    }
+}

@@ -86,7 +86,7 @@ impl Tests for Lister<'_> {
             std::iter::once(self.program.clone()).chain(words.iter().map(|word| word.as_bytes().to_vec()));
         Some(TestRun {
             args: args.collect(),
-            env,
+            env: Some(env),
             time: Some(TIME),
             keep_output: libtest::list::MAX_LISTING + 1,
             ..TestRun::default()

@@ -114,7 +114,7 @@ impl Schedule<'_, '_> {
         let one = &self.planned[planned];
         let terms = self.terms.of(Some(&one.id.name));
         let mut args = vec![self.suite.program()];
-        let mut env = terms.environment(tmp.as_deref());
+        let mut env = terms.own_environment(tmp.as_deref());
         let mut patches = Vec::new();
         if let Some(test) = &one.test {
             args.extend(libtest::run_arguments(&test.name, test.ignored).into_iter().map(String::into_bytes));
@@ -122,6 +122,7 @@ impl Schedule<'_, '_> {
                 && let Some(patch) = &descriptor.patch
             {
                 let (name, value) = libtest::SHOULD_PANIC_ENVIRONMENT;
+                let env = env.get_or_insert_with(|| terms.environment(tmp.as_deref()));
                 env.retain(|(known, _)| known != name.as_bytes());
                 env.push((name.into(), value.into()));
                 patches.push(Patch {

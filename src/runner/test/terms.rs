@@ -27,6 +27,8 @@ pub(super) struct Terms {
     pub(super) repeatable: bool,
     /// Whether `TMPDIR` is the test's own directory, and not what the manifest says.
     own_tmpdir: bool,
+    /// They are those of a test that no case names.
+    usual: bool,
 }
 
 impl Terms {
@@ -38,6 +40,12 @@ impl Terms {
             env.push((TMPDIR.into(), tmp.as_os_str().as_bytes().to_vec()));
         }
         env
+    }
+
+    /// The same, if it is not that of a test that no case names, without a private directory.
+    pub(super) fn own_environment(&self, tmp: Option<&Path>) -> Option<Variables> {
+        let usual = self.usual && !(self.own_tmpdir && tmp.is_some());
+        (!usual).then(|| self.environment(tmp))
     }
 }
 
@@ -115,7 +123,8 @@ impl AllTerms {
         // Without its `{tmp}`, which is another one the next time.
         let lasting = |grant: &Grant| !grant.operations.intersection(OperationSet::FS_CHANGE).is_empty();
         let repeatable = !self.audit && !policy.grants.iter().any(lasting);
-        let terms = Rc::new(Terms { env, time: policy.limits.time, repeatable, own_tmpdir });
+        let usual = key.is_empty();
+        let terms = Rc::new(Terms { env, time: policy.limits.time, repeatable, own_tmpdir, usual });
         self.known.insert(key, Rc::clone(&terms));
         terms
     }

@@ -25,8 +25,12 @@ pub struct PoolJob<'a> {
     pub union: Policy,
     /// What each test's own policy is cut from.
     pub package: PackagePolicy,
+    /// The code has a start function, which runs when it is instantiated: [`crate::compile::Facts::start`].
+    pub start: bool,
     /// Name of the target whose tests they are.
     pub target: String,
+    /// The environment of a test that is not given its own, already reduced to what is granted.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// The current directory of every test.
     pub current_dir: PathBuf,
     /// Number of zygotes.
@@ -50,8 +54,8 @@ pub struct TestRun {
     pub test: Option<String>,
     /// Arguments, the program's name first.
     pub args: Vec<Vec<u8>>,
-    /// Environment, already reduced to what is granted.
-    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Environment, already reduced to what is granted; `None`: [`PoolJob::env`].
+    pub env: Option<Vec<(Vec<u8>, Vec<u8>)>>,
     /// Its private directory, which exists.
     pub tmp: Option<PathBuf>,
     /// Changes to its memory before it starts.
