@@ -1,6 +1,7 @@
 //! From a guest's frame to the package that its code comes from.
 
 use super::command::CargoCommand;
+use super::metadata::Package;
 use super::{CargoFlags, Error, WASIP1};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,18 @@ impl Packages {
     /// The given packages.
     pub fn new(packages: impl IntoIterator<Item = Known>) -> Self {
         Self(packages.into_iter().collect())
+    }
+
+    /// The same with further crates that a package of the workspace consists of.
+    #[must_use]
+    pub fn with_crates(mut self, package: &Package, crates: &[&str]) -> Self {
+        let place = self.0.iter().position(|known| known.root == package.root).unwrap_or_else(|| {
+            let (name, version) = (package.name.clone(), package.version.clone());
+            self.0.push(Known { name, version, root: package.root.clone(), crates: Vec::new() });
+            self.0.len() - 1
+        });
+        self.0[place].crates.extend(crates.iter().map(|name| (*name).to_owned()));
+        self
     }
 
     /// All of them.

@@ -2,6 +2,7 @@
 
 use super::{Fixing, table_of};
 use crate::access::{Access, Operation, OperationSet, Resource};
+use crate::cli::doctest;
 use crate::diagnostic::Diagnostic;
 use crate::edit::{Addition, Need, case_index, generalise};
 use crate::event::{Report, TargetReport, Violation};
@@ -162,7 +163,9 @@ fn suggest(
         _ => TargetKind::Bin,
     };
     let bind = Bindings { tmp: None, current_dir: fixing.permissions.places.package.clone() };
-    let target = Target { kind, name: &target.name, test: violation.test.as_deref(), bind: &bind };
+    // The name of an example is only known when it is over, so no case can be for it.
+    let test = violation.test.as_deref().filter(|_| target.kind != doctest::KIND);
+    let target = Target { kind, name: &target.name, test, bind: &bind };
     let permissions = fixing.permissions;
     policy::suggest(
         &permissions.policy,

@@ -131,7 +131,7 @@ pub struct Target {
     pub version: String,
     /// Target name.
     pub name: String,
-    /// `bin`, `example`, `lib`, `test`, …
+    /// `bin`, `example`, `lib`, `test`, …, or `doc` for the doc tests of a package.
     pub kind: String,
     /// The wasm file.
     pub artifact: Text,
