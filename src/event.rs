@@ -233,6 +233,8 @@ pub struct GrantUse {
     pub id: u32,
     /// Where it was written.
     pub place: GrantPlace,
+    /// The only crates whose accesses it allows; empty for all.
+    pub by: Vec<String>,
     /// Accesses that it allowed.
     pub uses: u64,
 }

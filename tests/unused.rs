@@ -21,6 +21,34 @@ fn a_grant_that_nothing_used_is_said_or_denied_or_let_be() {
 }
 
 #[test]
+fn accesses_by_single_crates_are_reported_as_such() {
+    let by = |name: &str| {
+        let entry = format!("{{ path = \"/etc/passwd\", by = [\"{name}\"] }}");
+        Fixture::copy("dependency").manifest(|text| text.replace("\"/etc/passwd\"", &entry))
+    };
+    let fixture = by("deep-reader");
+    let said = "Granted `/etc/passwd` at Cargo.toml:14: 1 access, by deep-reader only";
+    let (run, report) = fixture.run_with_report("run", &["-v"], &[]);
+    let run = run.expect(0);
+    assert!(run.stderr.contains(said), "{}", run.stderr);
+    let grant = &report["targets"][0]["grants"][0];
+    assert_eq!(
+        (&grant["by"], &grant["uses"]),
+        (&serde_json::json!(["deep-reader"]), &1.into()),
+        "{report:#}"
+    );
+    let run = common::run(fixture.command(["run"])).expect(0);
+    assert!(!run.stderr.contains("Granted"), "{}", run.stderr);
+    // A grant for all is used by whoever it is.
+    let (_, report) = Fixture::copy("dependency").run_with_report("run", &[], &[]);
+    assert_eq!(report["targets"][0]["grants"][0]["by"], serde_json::json!([]));
+    let (run, report) = by("middle").run_with_report("run", &["--unused", "warn"], &[]);
+    let run = run.expect(77);
+    assert!(run.stderr.contains("unused grant: `/etc/passwd` for middle in "), "{}", run.stderr);
+    assert_eq!(report["unused"][0]["by"], serde_json::json!(["middle"]));
+}
+
+#[test]
 fn a_grant_inside_another_used_one_is_unused() {
     for more in ["\"input.txt\", \".\", ", "\"*.txt\", ", "\"{package}/input.txt\", "] {
         let fixture =

@@ -68,6 +68,7 @@ impl Outputs {
         let options = human::Options {
             styled: color(args).on_stderr(),
             quiet: args.quiet,
+            verbose: args.verbose > 0,
             progress: Progress::wanted(args.quiet, terminal, ci(), term.as_deref()),
             unused,
             base: workspace.map(Path::to_owned),

@@ -137,13 +137,8 @@ pub fn annotations(report: &Wire, prefix: &Prefix, unused: bool) -> String {
     }
     for grant in report.unused.iter().filter(|_| unused) {
         let place = &grant.place;
-        let body = format!(
-            "unused grant: `{}` in `{}.{}`",
-            escape::line(&place.entry),
-            escape::line(&place.table),
-            escape::line(&place.key)
-        );
-        text += &command("warning", prefix.grant(place).as_ref(), "unused-grant", &body);
+        text +=
+            &command("warning", prefix.grant(place).as_ref(), "unused-grant", &render::unused_title(grant));
     }
     let level = match report.verdict {
         Verdict::Passed => "notice",

@@ -50,6 +50,8 @@ pub struct Options {
     pub quiet: bool,
     /// A progress bar; see [`Progress::wanted`].
     pub progress: bool,
+    /// Also which grants for single crates were used.
+    pub verbose: bool,
     /// Warn of unused grants.
     pub unused: bool,
     /// Paths beneath it are shown relative to it.
@@ -277,6 +279,11 @@ impl<W: Write> Reporter for Human<W> {
         for grant in unused {
             self.gap();
             self.print(&render::unused(grant, &renderer));
+        }
+        if self.options.verbose {
+            for (grant, uses) in unite::used_by_crates(report) {
+                self.status(GOOD, "Granted", &render::used_by_crates(grant, uses));
+            }
         }
         for note in &report.notes {
             self.gap();

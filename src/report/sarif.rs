@@ -166,14 +166,7 @@ impl Log {
                     rule_id: UNUSED,
                     rule_index: Operation::ALL.len(),
                     level: "warning",
-                    message: Message {
-                        text: format!(
-                            "unused grant: `{}` in `{}.{}`",
-                            escape::line(&place.entry),
-                            escape::line(&place.table),
-                            escape::line(&place.key)
-                        ),
-                    },
+                    message: Message { text: render::unused_title(grant) },
                     locations: [location(prefix.grant(place), prefix)],
                     partial_fingerprints: fingerprint(&[
                         &place.manifest,

@@ -157,6 +157,7 @@ pub fn grant_uses(
         .map(|grant| GrantUse {
             id: grant.id.0,
             place: place(&grant.provenance, workspace),
+            by: grant.by.clone(),
             uses: uses.get(&grant.id).copied().unwrap_or(0),
         })
         .collect()
