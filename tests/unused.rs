@@ -15,6 +15,16 @@ fn a_grant_that_nothing_used_is_said_or_denied_or_let_be() {
     assert!(warned.stderr.contains("unused grant: `src`"), "{}", warned.stderr);
     let denied = run(fixture.command(["run", "--unused", "deny"])).expect(79);
     assert!(denied.stderr.contains("--> Cargo.toml:11"), "{}", denied.stderr);
+    // What decides the status is an error in every format, and else a warning.
+    for (level, status, word) in [("warn", 0, "warning"), ("deny", 79, "error")] {
+        let args = ["run", "--unused", level, "--sarif", "u.sarif", "--message-format", "github"];
+        let run = run(fixture.command(args)).expect(status);
+        assert!(run.stderr.contains(&format!("{word}[unused-grant]: unused grant: `src`")), "{}", run.stderr);
+        let annotation = run.stderr.lines().find(|line| line.contains("title=unused-grant"));
+        assert!(annotation.is_some_and(|line| line.starts_with(&format!("::{word} "))), "{}", run.stderr);
+        let sarif: Value = serde_json::from_str(&fixture.read("u.sarif").expect("SARIF")).expect("JSON");
+        assert_eq!(sarif["runs"][0]["results"][0]["level"], word);
+    }
     // What is worse is said instead.
     let worse = fixture.manifest(|text| text.replace("\"input.txt\"", "\"other.txt\""));
     run(worse.command(["run", "--unused", "deny"])).expect(77);
@@ -96,7 +106,7 @@ fn shards_are_merged_into_one_verdict() {
     assert_eq!(fixture.read("all.xml").expect("JUnit").matches("<testcase").count(), 4);
     let sarif: Value = serde_json::from_str(&fixture.read("all.sarif").expect("SARIF")).expect("JSON");
     assert_eq!(sarif["runs"][0]["results"].as_array().expect("results").len(), 1);
-    merge(&["--unused", "deny"]).expect(79);
+    assert!(merge(&["--unused", "deny"]).expect(79).stderr.contains("error[unused-grant]"));
     assert!(!merge(&["--unused", "allow"]).expect(0).stderr.contains("unused"));
     // A shard that was run twice, and something that is no report.
     let mut twice = fixture.command(["report", "merge"]);

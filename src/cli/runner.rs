@@ -32,7 +32,7 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
     let mut handed = args.doc_tests.as_ref().map(|_| Handed::begin());
     let status = Outputs::during_judging(
         &args.output,
-        unused::is_said(unused::level(&args.policy, false)),
+        unused::to_report(unused::level(&args.policy, false)),
         || find_file(&args),
         |outputs, found| run_file(&args, begun, &launcher, &found, handed.as_mut(), outputs),
     );

@@ -52,7 +52,7 @@ pub(super) fn test(args: TestArgs) -> ExitStatus {
     let level = unused::level(&args.policy, is_full(&args, &libtest));
     Outputs::during_judging(
         &args.output,
-        unused::is_said(level),
+        unused::to_report(level),
         || open_workspace(&flags),
         |outputs, workspace| run_tests(&args, &libtest, begun, &flags, &workspace, outputs),
     )

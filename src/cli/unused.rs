@@ -5,7 +5,7 @@ use crate::access::GrantId;
 use crate::event::Report;
 use crate::exit_status::ExitStatus;
 use crate::policy::{Grant, PackagePolicy, compare};
-use crate::report::{json, merge};
+use crate::report::{self, json, merge};
 use std::collections::BTreeMap;
 
 /// What unused grants are. `full` says that every test of the packages runs: only then does the
@@ -15,9 +15,13 @@ pub(super) fn level(args: &PolicyArgs, full: bool) -> Unused {
     args.unused.unwrap_or(if full && !learning { Unused::Warn } else { Unused::Allow })
 }
 
-/// Whether the reporters speak of unused grants.
-pub(super) fn is_said(level: Unused) -> bool {
-    level != Unused::Allow
+/// The level in the words of the reporters.
+pub(super) fn to_report(level: Unused) -> report::Unused {
+    match level {
+        Unused::Allow => report::Unused::Allow,
+        Unused::Warn => report::Unused::Warn,
+        Unused::Deny => report::Unused::Deny,
+    }
 }
 
 /// Counts uses for the grants that would do without the others, and judges: 79 under `deny` if a

@@ -3,7 +3,7 @@
 
 use super::json::{Report as Wire, wire};
 use super::progress::Progress;
-use super::{Reporter, escape, render, summary, unite};
+use super::{Reporter, Unused, escape, render, summary, unite};
 use crate::diagnostic::Severity;
 use crate::event::{GuestOutcome, RunEvent, TestId, TestReport, TestVerdict};
 use anstyle::{AnsiColor, Style};
@@ -52,8 +52,8 @@ pub struct Options {
     pub progress: bool,
     /// Also which grants for single crates were used.
     pub verbose: bool,
-    /// Warn of unused grants.
-    pub unused: bool,
+    /// What unused grants are.
+    pub unused: Unused,
     /// Paths beneath it are shown relative to it.
     pub base: Option<PathBuf>,
 }
@@ -275,10 +275,11 @@ impl<W: Write> Reporter for Human<W> {
             self.gap();
             self.print(&render::violation(&united, &renderer));
         }
-        let unused = if self.options.unused { report.unused.as_slice() } else { &[] };
+        let severity = self.options.unused.severity(report);
+        let unused = if severity.is_some() { report.unused.as_slice() } else { &[] };
         for grant in unused {
             self.gap();
-            self.print(&render::unused(grant, &renderer));
+            self.print(&render::unused(grant, severity, &renderer));
         }
         if self.options.verbose {
             for (grant, uses) in unite::used_by_crates(report) {

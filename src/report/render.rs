@@ -215,11 +215,12 @@ pub fn unused_title(grant: &UnusedGrant) -> String {
     )
 }
 
-/// A grant that nothing used.
-pub fn unused(grant: &UnusedGrant, renderer: &Renderer) -> String {
+/// A grant that nothing used: an error or else a warning.
+pub fn unused(grant: &UnusedGrant, severity: Option<Severity>, renderer: &Renderer) -> String {
     let place = &grant.place;
     let title = unused_title(grant);
-    let group = Level::WARNING
+    let level = if severity == Some(Severity::Error) { Level::ERROR } else { Level::WARNING };
+    let group = level
         .primary_title(title)
         .id("unused-grant")
         .element(Origin::path(escape::line(&place.manifest)).line(place.line.max(1) as usize))
