@@ -5,7 +5,6 @@ use super::metadata::Package;
 use super::{CargoFlags, Error, WASIP1};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 /// A package that may be part of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,17 +56,7 @@ impl Packages {
             .args(&args)
             .args((!flags.is_offline()).then_some("--offline"))
             .current_dir(current_dir);
-        let output = command
-            .to_command()
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .output()
-            .map_err(|error| Error::failed(format!("cannot run `{command}`: {error}")))?;
-        if !output.status.success() {
-            return Err(super::rejected::error(&String::from_utf8_lossy(&output.stderr), current_dir));
-        }
-        let answer: Answer = serde_json::from_slice(&output.stdout)
-            .map_err(|error| Error::failed(format!("cannot read what `{command}` says: {error}")))?;
+        let answer: Answer = command.parse(&command.answer()?)?;
         Ok(Self::new(answer.packages.into_iter().map(|package| Known {
             root: package.manifest_path.parent().unwrap_or(Path::new("")).to_owned(),
             crates: package.targets.iter().map(|target| target.name.replace('-', "_")).collect(),
