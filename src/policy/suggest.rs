@@ -2,8 +2,8 @@
 
 use super::decide::Decider;
 use super::matching::covers_path;
-use super::model::{Exception, ExceptionKind, PackagePolicy, PathBase, PathPattern, Scope};
-use super::pattern::{escape, literals, parse_env, parse_path, shown};
+use super::model::{Exception, ExceptionKind, PackagePolicy, PathPattern, Scope};
+use super::pattern::{escape, parse_env, parse_path, shown};
 use super::places::{Places, bytes};
 use super::protected::{Conflict, Protected, entry_for};
 use super::resolve::operations;
@@ -174,7 +174,7 @@ fn path_entry(
     let Some(entry) = entry_for(path, places) else {
         return Err("a manifest cannot name this path: it is not valid UTF-8".to_owned());
     };
-    let means = PathPattern { base: PathBase::Root, components: literals(path), exact: false };
+    let means = PathPattern::at(path);
     match parse_path(&entry, places, bytes(&places.package)) {
         Ok(parsed) if parsed == means => {}
         _ => return Err("a manifest cannot name this path".to_owned()),
