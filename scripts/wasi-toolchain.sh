@@ -6,7 +6,7 @@
 #
 #   --check   only look: fail instead of installing anything
 #   --build   make the linked toolchain even if another one has the targets
-#   --name    name of the linked toolchain (default: wasi)
+#   --name    name of the linked toolchain (default: wasi, or wasi-own if another toolchain has that name)
 #   --dest    its folder (default: ~/.cache/cargo-sandbox/wasi-toolchain)
 #   --suite   the distribution's suite to take it from (default: sid on Debian, devel on Ubuntu)
 #
@@ -21,7 +21,7 @@
 set -euo pipefail
 exec 3>&1 1>&2 # Standard output is data: whatever the commands below print goes to standard error.
 
-name=${CARGO_SANDBOX_TOOLCHAIN_NAME:-wasi}
+name=${CARGO_SANDBOX_TOOLCHAIN_NAME:-}
 dest=${CARGO_SANDBOX_TOOLCHAIN_DIR:-}
 suite=${CARGO_SANDBOX_SUITE:-}
 mode=any
@@ -48,18 +48,21 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-case $name in *[!A-Za-z0-9._-]* | '') fail "\`$name\` is no name for a toolchain" ;; esac
+case $name in *[!A-Za-z0-9._-]*) fail "\`$name\` is no name for a toolchain" ;; esac
 if [ -z "$dest" ]; then
   [ -n "${HOME:-}" ] || fail "HOME is not set" "name a folder with \`--dest DIR\`"
   dest=${XDG_CACHE_HOME:-$HOME/.cache}/cargo-sandbox/wasi-toolchain
 fi
 case $dest in /*) ;; *) dest=$PWD/$dest ;; esac
 
-# Whether `rustc "$@"` compiles and links a program for every target: asking where the libraries would be is not
-# enough, since the linker may be what is missing, or the libraries may belong to another compiler.
+# Whether `rustc "$@"` compiles and links a program for every target, and `rustdoc "$@"` a doc test: asking where the
+# libraries would be is not enough, since the linker may be what is missing, or the libraries may belong to another
+# compiler. The doc test is handed to `true` and not run.
 works() {
   local scratch target ok=0
   scratch=$(mktemp -d)
+  printf '/// ```\n/// ```\npub fn documented() {}\n' >"$scratch/lib.rs"
+  rustdoc "$@" --edition 2021 --test --target "${targets[0]}" --test-runtool true "$scratch/lib.rs" >"$scratch/log" 2>&1 || ok=1
   printf 'fn main() { println!("{:?}", std::fs::metadata("/")); }\n' >"$scratch/main.rs"
   for target in "${targets[@]}"; do
     rustc "$@" --edition 2021 --target "$target" -o "$scratch/$target.wasm" "$scratch/main.rs" >"$scratch/log" 2>&1 &&
@@ -76,7 +79,7 @@ answer() {
 command -v rustc >/dev/null || fail "there is no \`rustc\`" "install Rust with rustup, then run this again"
 if ! command -v rustup >/dev/null; then
   works && answer default
-  fail "this rustc has no std for ${targets[*]}, and there is no rustup to add it" \
+  fail "this rustc has no std for ${targets[*]} or no rustdoc, and there is no rustup to add it" \
     "install your distribution's package (Debian: libstd-rust-dev-wasm32, Fedora: rust-std-static-wasm32-wasip1)" \
     "or install Rust with rustup"
 fi
@@ -91,7 +94,15 @@ linked_to() { rustup toolchain list -v 2>/dev/null | awk -v name="$name" '$1 == 
 
 if [ "$mode" != build ]; then
   [ -n "$active" ] && works && answer "$short"
-  [ -n "$(linked_to)" ] && works "+$name" && answer "$name"
+fi
+# The name that was asked for, or the first that no other folder's toolchain has.
+named=$name
+for name in ${named:-wasi wasi-own}; do
+  taken=$(linked_to)
+  [ "$mode" = build ] || [ -z "$taken" ] || ! works "+$name" || answer "$name"
+  if [ -z "$taken" ] || [ ! -e "$taken" ] || [ "$taken" -ef "$dest" ]; then break; fi
+done
+if [ "$mode" != build ]; then
   [ "$mode" = check ] && fail "no toolchain here can compile for ${targets[*]}" "run \`make toolchain\`"
   if [ -n "$active" ]; then
     say "trying \`rustup target add ${targets[*]}\` for $active"

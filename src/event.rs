@@ -6,6 +6,7 @@
 use crate::access::{Access, Frame, Origin, Wall};
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,7 +90,7 @@ pub struct Report {
 }
 
 /// The kernel's part.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelReport {
     /// Landlock ABI of the kernel; `None` without Landlock.
     pub landlock_abi: Option<u32>,
@@ -112,7 +113,7 @@ pub struct TargetReport {
     pub version: String,
     /// Target name.
     pub name: String,
-    /// `bin`, `example`, `lib`, `test`, …
+    /// `bin`, `example`, `lib`, `test`, …, or `doc` for the doc tests of a package.
     pub kind: String,
     /// The wasm file.
     pub artifact: PathBuf,
@@ -135,7 +136,7 @@ pub struct TargetReport {
 }
 
 /// How one guest instance ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GuestOutcome {
     /// `proc_exit`, or a return from `main` (0).
     Exited(i32),
@@ -154,7 +155,7 @@ pub enum GuestOutcome {
 }
 
 /// A violation with its origin found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Violation {
     /// What was tried.
     pub access: Access,
@@ -183,7 +184,7 @@ pub struct Violation {
 }
 
 /// A source line with the place to underline.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snippet {
     /// As shown: relative to the workspace if it is beneath it.
     pub path: String,
@@ -196,7 +197,7 @@ pub struct Snippet {
 }
 
 /// TOML that would allow a violation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
     /// The manifest to add it to, as shown: `Cargo.toml`, `crates/a/Cargo.toml`.
     pub manifest: String,
@@ -211,7 +212,7 @@ pub struct Suggestion {
 }
 
 /// Where something was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantPlace {
     /// Manifest as shown, or empty for the command line.
     pub manifest: String,
@@ -226,12 +227,14 @@ pub struct GrantPlace {
 }
 
 /// A grant and how often it was used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantUse {
     /// Number in the package's table.
     pub id: u32,
     /// Where it was written.
     pub place: GrantPlace,
+    /// The only crates whose accesses it allows; empty for all.
+    pub by: Vec<String>,
     /// Accesses that it allowed.
     pub uses: u64,
 }

@@ -170,3 +170,86 @@ fn every_mistake_of_every_manifest_is_said_and_what_is_odd_as_well() {
     let github = common::run(fixture.command(["check", "--message-format", "github"])).expect(0);
     assert!(github.stderr.contains("any-access/Cargo.toml,line=11"), "{}", github.stderr);
 }
+
+/// The TOML that `why` says to paste, if it suggests any.
+fn suggested(said: &str) -> Option<String> {
+    let (_, paste) = said.split_once("to allow it, add to Cargo.toml:\n")?;
+    let lines = paste.lines().skip(1).take(2).map(str::trim);
+    Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn what_why_suggests_works_when_it_is_pasted_and_else_it_says_why_not() {
+    let fixture = Fixture::copy("any-access")
+        .manifest(|text| text.split("[package.metadata").next().expect("a beginning").to_owned())
+        .file(".git/config", "");
+    let bare = fixture.read("Cargo.toml").expect("a manifest");
+    let home = std::env::var("HOME").expect("a home");
+    let (key, folder) = (format!("{home}/.ssh/id"), format!("{home}/.ssh"));
+    let names = [
+        "Cargo.toml",
+        "src/x.rs",
+        "src",
+        ".git/config",
+        ".git",
+        &key,
+        &folder,
+        "target/x",
+        "target",
+        "/etc/passwd",
+        "/proc/self/mem",
+        "/proc/cpuinfo",
+        "data/x.rs",
+        "data/.git/config",
+        "data/Cargo.toml",
+        "data/new",
+        ".",
+        "/",
+        &home,
+    ];
+    let mut never = Vec::new();
+    for operation in OPERATIONS {
+        for name in names {
+            fs::write(fixture.path("Cargo.toml"), &bare).expect("ours");
+            // What is protected stays so below a grant of the folder.
+            let why = || run(fixture.command(["why", "--op", operation, name, "--write", "data"]));
+            let before = why();
+            if before.status == 0 {
+                continue;
+            }
+            let Some(paste) = suggested(&before.stdout) else {
+                assert!(
+                    before.stdout.contains("no entry can allow it: "),
+                    "{operation} {name}: {}",
+                    before.stdout
+                );
+                never.push((*operation, name));
+                continue;
+            };
+            fs::write(fixture.path("Cargo.toml"), format!("{bare}\n{paste}\n")).expect("ours");
+            let after = why();
+            let shown = format!("{operation} {name}:\n{paste}\n{}{}", after.stdout, after.stderr);
+            assert_eq!(after.status, 0, "{shown}");
+            // The kernel has no rule for what is not there.
+            let there = fixture.path(name).parent().is_none_or(std::path::Path::is_dir);
+            let denies = after.stdout.contains("landlock  denies");
+            assert!(!(denies && there && applies(&fixture, operation, name)), "{shown}");
+            assert_eq!(paste.contains("protected = true"), before.stdout.contains(" place: "), "{shown}");
+        }
+    }
+    for operation in OPERATIONS {
+        assert!(never.contains(&(operation, "/proc/self/mem")), "{never:?}");
+        assert_eq!(never.contains(&(operation, "/")), *operation != "stat", "{never:?}");
+        let changes = ["create", "modify", "delete"].contains(operation);
+        assert_eq!(never.contains(&(operation, "src")), changes, "{never:?}");
+    }
+    // It is meant that way in a run, too.
+    for (operation, name) in [("read", "src/main.rs"), ("modify", "Cargo.toml"), ("create", "data/x.rs")] {
+        fs::write(fixture.path("Cargo.toml"), &bare).expect("ours");
+        let why = run(fixture.command(["why", "--op", operation, name])).expect(77);
+        let paste = suggested(&why.stdout).expect("a suggestion");
+        fs::write(fixture.path("Cargo.toml"), format!("{bare}\n{paste}\n")).expect("ours");
+        let real = run(fixture.command(["run", "-q", "--", operation, name])).expect(0);
+        assert_eq!(real.stdout.trim(), "works", "{operation} {name}: {}", real.stderr);
+    }
+}

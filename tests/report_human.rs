@@ -324,7 +324,7 @@ fn messages_and_unused_grants() {
       |
       | read = ["input"]
 
-    warning[unused-grant]: unused grant: `assets/*.json` in `package.metadata.sandbox.fs.read`
+    error[unused-grant]: unused grant: `assets/*.json` in `package.metadata.sandbox.fs.read`
     --> Cargo.toml:7
      = note: no access of copy-file needed it in this run
 

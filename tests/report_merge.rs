@@ -14,8 +14,8 @@ use report_samples::*;
 fn shard(status: ExitStatus, tests: Vec<TestReport>, uses: [u64; 2]) -> Report {
     let mut report = self::tests(status, tests);
     report.targets[0].grants = vec![
-        GrantUse { id: 0, place: place(6, "input.txt"), uses: uses[0] },
-        GrantUse { id: 1, place: place(7, "assets/*.json"), uses: uses[1] },
+        GrantUse { id: 0, place: place(6, "input.txt"), by: Vec::new(), uses: uses[0] },
+        GrantUse { id: 1, place: place(7, "assets/*.json"), by: Vec::new(), uses: uses[1] },
     ];
     report
 }

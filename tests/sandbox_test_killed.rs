@@ -90,23 +90,3 @@ fn a_thousand_tests_all_pass() {
         );
     }
 }
-
-#[test]
-fn doc_tests_run_behind_the_walls_or_are_said_not_to_have_run() {
-    let fixture = Fixture::copy("tests-doc");
-    let (run, report) = fixture.run_with_report("test", &["--doc"], &[]);
-    if run.stderr.contains("the doc tests of tests-doc were not run: ") {
-        // Said of toolchains whose rustdoc cannot call its own rustc, and of no other.
-        assert!(run.stderr.contains("given more than once"), "{}", run.stderr);
-        assert_eq!((run.status, verdicts(&report).len()), (0, 0));
-        return;
-    }
-    let run = run.expect(77);
-    assert!(run.stderr.contains("error[fs-read]"), "{}", run.stderr);
-    let verdicts = verdicts(&report);
-    assert!(
-        verdicts.iter().any(|(name, verdict)| name.contains("double") && *verdict == "passed"),
-        "{verdicts:?}"
-    );
-    assert!(verdicts.iter().any(|(_, verdict)| *verdict == "violated"), "{verdicts:?}");
-}

@@ -15,9 +15,47 @@ fn a_grant_that_nothing_used_is_said_or_denied_or_let_be() {
     assert!(warned.stderr.contains("unused grant: `src`"), "{}", warned.stderr);
     let denied = run(fixture.command(["run", "--unused", "deny"])).expect(79);
     assert!(denied.stderr.contains("--> Cargo.toml:11"), "{}", denied.stderr);
+    // What decides the status is an error in every format, and else a warning.
+    for (level, status, word) in [("warn", 0, "warning"), ("deny", 79, "error")] {
+        let args = ["run", "--unused", level, "--sarif", "u.sarif", "--message-format", "github"];
+        let run = run(fixture.command(args)).expect(status);
+        assert!(run.stderr.contains(&format!("{word}[unused-grant]: unused grant: `src`")), "{}", run.stderr);
+        let annotation = run.stderr.lines().find(|line| line.contains("title=unused-grant"));
+        assert!(annotation.is_some_and(|line| line.starts_with(&format!("::{word} "))), "{}", run.stderr);
+        let sarif: Value = serde_json::from_str(&fixture.read("u.sarif").expect("SARIF")).expect("JSON");
+        assert_eq!(sarif["runs"][0]["results"][0]["level"], word);
+    }
     // What is worse is said instead.
     let worse = fixture.manifest(|text| text.replace("\"input.txt\"", "\"other.txt\""));
     run(worse.command(["run", "--unused", "deny"])).expect(77);
+}
+
+#[test]
+fn accesses_by_single_crates_are_reported_as_such() {
+    let by = |name: &str| {
+        let entry = format!("{{ path = \"/etc/passwd\", by = [\"{name}\"] }}");
+        Fixture::copy("dependency").manifest(|text| text.replace("\"/etc/passwd\"", &entry))
+    };
+    let fixture = by("deep-reader");
+    let said = "Granted `/etc/passwd` at Cargo.toml:14: 1 access, by deep-reader only";
+    let (run, report) = fixture.run_with_report("run", &["-v"], &[]);
+    let run = run.expect(0);
+    assert!(run.stderr.contains(said), "{}", run.stderr);
+    let grant = &report["targets"][0]["grants"][0];
+    assert_eq!(
+        (&grant["by"], &grant["uses"]),
+        (&serde_json::json!(["deep-reader"]), &1.into()),
+        "{report:#}"
+    );
+    let run = common::run(fixture.command(["run"])).expect(0);
+    assert!(!run.stderr.contains("Granted"), "{}", run.stderr);
+    // A grant for all is used by whoever it is.
+    let (_, report) = Fixture::copy("dependency").run_with_report("run", &[], &[]);
+    assert_eq!(report["targets"][0]["grants"][0]["by"], serde_json::json!([]));
+    let (run, report) = by("middle").run_with_report("run", &["--unused", "warn"], &[]);
+    let run = run.expect(77);
+    assert!(run.stderr.contains("unused grant: `/etc/passwd` for middle in "), "{}", run.stderr);
+    assert_eq!(report["unused"][0]["by"], serde_json::json!(["middle"]));
 }
 
 #[test]
@@ -68,7 +106,7 @@ fn shards_are_merged_into_one_verdict() {
     assert_eq!(fixture.read("all.xml").expect("JUnit").matches("<testcase").count(), 4);
     let sarif: Value = serde_json::from_str(&fixture.read("all.sarif").expect("SARIF")).expect("JSON");
     assert_eq!(sarif["runs"][0]["results"].as_array().expect("results").len(), 1);
-    merge(&["--unused", "deny"]).expect(79);
+    assert!(merge(&["--unused", "deny"]).expect(79).stderr.contains("error[unused-grant]"));
     assert!(!merge(&["--unused", "allow"]).expect(0).stderr.contains("unused"));
     // A shard that was run twice, and something that is no report.
     let mut twice = fixture.command(["report", "merge"]);

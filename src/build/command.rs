@@ -1,9 +1,10 @@
 //! The cargo command that builds guests, and what it makes.
 
 use super::metadata::{TargetKind, Workspace};
-use super::{CargoFlags, Error, ErrorKind, WASIP1, cargo, sandbox_dir, wrapper};
+use super::{CargoFlags, Error, ErrorKind, WASIP1, cargo, rejected, sandbox_dir, wrapper};
 use cargo_metadata::Message;
 use rustix::process::{Pid, Signal};
+use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::BufReader;
@@ -155,6 +156,33 @@ impl CargoCommand {
             command.current_dir(folder);
         }
         command
+    }
+
+    /// Runs `cargo metadata` to its end and returns what it says.
+    ///
+    /// # Errors
+    /// Cargo cannot be started, or a manifest is missing or wrong.
+    pub(super) fn answer(&self) -> Result<Vec<u8>, Error> {
+        let output = self
+            .to_command()
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
+            .map_err(|error| Error::failed(format!("cannot run `{self}`: {error}")))?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        let folder = self.current_dir.as_deref().unwrap_or(Path::new(""));
+        Err(rejected::error(&String::from_utf8_lossy(&output.stderr), folder))
+    }
+
+    /// Reads such an answer.
+    ///
+    /// # Errors
+    /// It is not what was expected.
+    pub(super) fn parse<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(answer)
+            .map_err(|error| Error::failed(format!("cannot read what `{self}` says: {error}")))
     }
 
     /// Starts a build made by [`CargoCommand::build`]. What cargo and rustc say goes to our standard

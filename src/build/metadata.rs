@@ -6,7 +6,6 @@ use super::{CargoFlags, Error, ErrorKind, cargo};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 
 /// What a target is.
@@ -121,20 +120,10 @@ impl Workspace {
             .args(["--no-deps", "--format-version", "1"])
             .args(&args)
             .current_dir(current_dir);
-        let output = command
-            .to_command()
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .output()
-            .map_err(|error| Error::failed(format!("cannot run `{command}`: {error}")))?;
-        if !output.status.success() {
-            return Err(super::rejected::error(&String::from_utf8_lossy(&output.stderr), current_dir));
-        }
-        let answer = String::from_utf8_lossy(&output.stdout);
-        let metadata = serde_json::from_str(&answer)
-            .map_err(|error| Error::failed(format!("cannot read what `{command}` says: {error}")))?;
+        let answer = command.answer()?;
+        let metadata = command.parse(&answer)?;
         if let Some(remembered) = remembered {
-            remembered.keep(&answer, flags, current_dir, &metadata);
+            remembered.keep(&String::from_utf8_lossy(&answer), flags, current_dir, &metadata);
         }
         Self::from_metadata(metadata, flags, current_dir)
     }

@@ -1,10 +1,10 @@
 //! From a guest's frame to the package that its code comes from.
 
 use super::command::CargoCommand;
+use super::metadata::Package;
 use super::{CargoFlags, Error, WASIP1};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 /// A package that may be part of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,17 +56,7 @@ impl Packages {
             .args(&args)
             .args((!flags.is_offline()).then_some("--offline"))
             .current_dir(current_dir);
-        let output = command
-            .to_command()
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .output()
-            .map_err(|error| Error::failed(format!("cannot run `{command}`: {error}")))?;
-        if !output.status.success() {
-            return Err(super::rejected::error(&String::from_utf8_lossy(&output.stderr), current_dir));
-        }
-        let answer: Answer = serde_json::from_slice(&output.stdout)
-            .map_err(|error| Error::failed(format!("cannot read what `{command}` says: {error}")))?;
+        let answer: Answer = command.parse(&command.answer()?)?;
         Ok(Self::new(answer.packages.into_iter().map(|package| Known {
             root: package.manifest_path.parent().unwrap_or(Path::new("")).to_owned(),
             crates: package.targets.iter().map(|target| target.name.replace('-', "_")).collect(),
@@ -78,6 +68,18 @@ impl Packages {
     /// The given packages.
     pub fn new(packages: impl IntoIterator<Item = Known>) -> Self {
         Self(packages.into_iter().collect())
+    }
+
+    /// The same with further crates that a package of the workspace consists of.
+    #[must_use]
+    pub fn with_crates(mut self, package: &Package, crates: &[&str]) -> Self {
+        let place = self.0.iter().position(|known| known.root == package.root).unwrap_or_else(|| {
+            let (name, version) = (package.name.clone(), package.version.clone());
+            self.0.push(Known { name, version, root: package.root.clone(), crates: Vec::new() });
+            self.0.len() - 1
+        });
+        self.0[place].crates.extend(crates.iter().map(|name| (*name).to_owned()));
+        self
     }
 
     /// All of them.

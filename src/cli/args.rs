@@ -419,6 +419,9 @@ pub struct RunnerArgs {
     /// Do not look for a package; grant only what the command line says
     #[arg(long)]
     pub no_manifest: bool,
+    /// Where to leave what an example of a documentation did: for `test`, which has rustdoc call this.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub doc_tests: Option<PathBuf>,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]

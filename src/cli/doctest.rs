@@ -1,28 +1,38 @@
 //! The examples of a library's documentation: rustdoc builds them and has them run by our `runner`,
-//! behind the same walls. What became of each is read from rustdoc's output.
+//! behind the same walls. rustdoc's output says what became of each, and our runners hand over what it
+//! touched.
+
+mod handover;
+mod told;
+
+pub(super) use handover::Handed;
+pub(super) use told::CRATES;
 
 use super::args::{PolicyArgs, TestArgs, WallArgs};
 use super::output::Outputs;
 use crate::build::command::{CargoCommand, Goal, TargetFlags};
 use crate::build::metadata::{Package, TargetKind, Workspace};
 use crate::build::{CargoFlags, WASIP1};
-use crate::diagnostic::Diagnostic;
-use crate::event::{RunEvent, TargetReport, TestId, TestReport, TestVerdict};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::event::{GrantUse, KernelReport, RunEvent, TargetReport, TestId, TestReport, TestVerdict};
 use crate::exit_status::ExitStatus;
-use crate::runner::Failure;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::test::{Filter, Ignored};
+use crate::runner::{Failure, verdict};
+use handover::{Inbox, Ran, unmarked};
 use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use told::Told;
 
-/// Names a folder in which `runner` leaves a file for each example that violated the policy.
-pub(super) const VIOLATED: &str = "CARGO_SANDBOX_DOC_TESTS";
+/// The kind of their target in reports.
+pub(super) const KIND: &str = "doc";
 /// More output of rustdoc is not read.
 const MAX_OUTPUT: u64 = 64 << 20;
 
@@ -39,10 +49,14 @@ pub(super) struct Documented<'a> {
 pub(super) enum Done {
     /// There are no examples.
     Nothing,
-    /// They cannot be run here.
-    NotRun(String),
     Interrupted,
-    Ran(Box<TargetReport>),
+    Ran {
+        target: Box<TargetReport>,
+        /// What the kernel enforced, if anything ran.
+        kernel: Option<KernelReport>,
+        /// Worse than what the tests say, if a runner could not run its guest.
+        status: ExitStatus,
+    },
 }
 
 /// Whether the command line asks for them: as cargo does it, unless it names other targets.
@@ -73,56 +87,88 @@ pub(super) fn run(
         return Ok(Done::Nothing);
     }
     let begun = Instant::now();
+    let id =
+        TestId { target: documented.index, binary: format!("{}::doc", package.name), name: String::new() };
     let only = CargoFlags { packages: vec![package.name.clone()], workspace: false, ..flags.clone() };
-    let folder = tempfile::tempdir()?;
+    let inbox = Inbox::new()?;
     let program = std::env::current_exe()?;
-    let runner = runner(&program, &args.policy, &args.walls)?;
+    let runner = runner(&program, &inbox.place(), &args.policy, &args.walls)?;
     let command = CargoCommand::build(&program, Goal::DocTests, workspace, &only, &TargetFlags::default())?
         .args(["--config", &format!("target.{WASIP1}.runner={runner}"), "--"])
-        .args(libtest_words(filter))
-        .env(VIOLATED, folder.path());
+        .args(libtest_words(filter));
     outputs.event(&RunEvent::Status { verb: "Doc-tests", text: package.name.clone() });
     let Some((stdout, stderr, good)) = output(&command, interrupt)? else { return Ok(Done::Interrupted) };
+    let all = inbox.read()?;
+    let failed = all.iter().filter_map(Handed::failed).reduce(ExitStatus::or);
+    let mut sum = Sum::default();
+    all.iter().filter_map(|handed| handed.ran.as_ref()).for_each(|ran| sum.add(ran));
     let both = format!("{stdout}\n{stderr}");
-    if let Some(why) = both.lines().find(|line| is_the_toolchains_fault(line)) {
+    let told = if let Some(why) = both.lines().find(|line| is_the_toolchains_fault(line)) {
         let why = why.trim().trim_start_matches("error: ");
-        return Ok(Done::NotRun(format!("rustdoc of this toolchain cannot compile them: {why}")));
+        Told::not_run(id, &format!("rustdoc of this toolchain cannot compile them: {why}"))
+    } else {
+        let mut told = Told::by_rustdoc(&stdout, id);
+        let none = told.tests.is_empty() && all.is_empty();
+        let filtered = !filter.names.is_empty() || !filter.skip.is_empty();
+        told.by_runners(all, &stderr, filtered);
+        told.locate(&workspace.root, &package.root);
+        if !good && none {
+            // It has not come to the examples.
+            let message = Diagnostic::error("", format!("the doc tests of {} cannot be built", package.name));
+            return Err(Failure::new(ExitStatus::Failed, message.note(stderr.trim().to_owned())));
+        }
+        let fine = |test: &TestReport| verdict::of_test(test.verdict) == ExitStatus::Fine;
+        if !good && failed.is_none() && told.tests.iter().all(fine) {
+            let output = unmarked(&stderr).into_bytes();
+            told.add("all in one process".to_owned(), TestVerdict::Failed, output, "");
+        }
+        told
+    };
+    if failed.is_some() {
+        // What our runner said of it is nowhere else.
+        outputs.event(&RunEvent::Output { test: None, bytes: unmarked(&both).into_bytes() });
     }
-    let violated = fs::read_dir(folder.path())?.count() > 0;
-    let mut tests = tests(&stdout, package, documented.index);
-    if !good && tests.is_empty() && !violated {
-        // It has not come to the examples.
-        let message = Diagnostic::error("", format!("the doc tests of {} cannot be built", package.name));
-        return Err(Failure::new(ExitStatus::Failed, message.note(stderr.trim().to_owned())));
-    }
-    let told = tests.iter().any(|test| matches!(test.verdict, TestVerdict::Violated { .. }));
-    let failed = tests.iter().any(|test| test.verdict == TestVerdict::Failed);
-    if (violated && !told) || (!good && !violated && !failed) {
-        // Examples of the 2024 edition run in one process, which fails as a whole.
-        let verdict = if violated { TestVerdict::Violated { passed: !failed } } else { TestVerdict::Failed };
-        let whole = test(package, documented.index, "all in one process", verdict, stderr.into_bytes());
-        // What our runner said of it is the only place where the accesses are named.
-        outputs.event(&RunEvent::Output { test: None, bytes: whole.output.clone() });
-        tests.push(whole);
-    }
-    for test in &tests {
+    for test in &told.tests {
         outputs.event(&RunEvent::TestFinished(test.clone()));
     }
-    Ok(Done::Ran(Box::new(TargetReport {
+    let target = TargetReport {
         package: package.name.clone(),
         version: package.version.clone(),
         name: library.name.clone(),
-        kind: "doc".to_owned(),
+        kind: KIND.to_owned(),
         artifact: library.source.clone(),
         wasi: "p1".to_owned(),
         duration: begun.elapsed(),
         outcome: None,
-        grants: Vec::new(),
+        grants: sum.grants,
         violations: Vec::new(),
-        tests,
-        notes: Vec::new(),
+        tests: told.tests,
+        notes: sum.notes.into_iter().map(|note| Diagnostic::new(Severity::Note, "", note)).collect(),
         output: Vec::new(),
-    })))
+    };
+    outputs.event(&RunEvent::TargetFinished(target.clone()));
+    Ok(Done::Ran { target: Box::new(target), kernel: sum.kernel, status: failed.unwrap_or(ExitStatus::Fine) })
+}
+
+/// What all runners of a package's examples said.
+#[derive(Default)]
+struct Sum {
+    grants: Vec<GrantUse>,
+    kernel: Option<KernelReport>,
+    notes: BTreeSet<String>,
+}
+
+impl Sum {
+    fn add(&mut self, ran: &Ran) {
+        for grant in &ran.grants {
+            match self.grants.iter_mut().find(|known| known.id == grant.id) {
+                Some(known) => known.uses = known.uses.saturating_add(grant.uses),
+                None => self.grants.push(grant.clone()),
+            }
+        }
+        self.kernel.get_or_insert_with(|| ran.kernel.clone());
+        self.notes.extend(ran.notes.iter().cloned());
+    }
 }
 
 /// A toolchain that is wrapped in scripts can be one that rustdoc cannot call back.
@@ -153,9 +199,10 @@ fn has_examples(folder: &Path, depth: usize) -> bool {
 }
 
 /// Our `runner` as a TOML array, with the flags that concern guests.
-fn runner(program: &Path, policy: &PolicyArgs, walls: &WallArgs) -> Result<String, Failure> {
+fn runner(program: &Path, inbox: &Path, policy: &PolicyArgs, walls: &WallArgs) -> Result<String, Failure> {
     let program = program.to_str().ok_or_else(|| Failure::fault("the path of this program is not UTF-8"))?;
     let mut words = vec![program.to_owned(), "runner".to_owned()];
+    words.push(format!("--doc-tests={}", inbox.display()));
     let lists = [
         ("--read", &policy.read),
         ("--write", &policy.write),
@@ -234,58 +281,4 @@ fn output(command: &CargoCommand, interrupt: &Interrupt) -> Result<Option<(Strin
         stop,
     )?;
     Ok(if interrupt.happened() { None } else { Some((out, err, status?.success())) })
-}
-
-/// Reads `test src/lib.rs - name (line 5) ... ok` and the output of those that failed.
-fn tests(stdout: &str, package: &Package, index: usize) -> Vec<TestReport> {
-    let mut tests = Vec::new();
-    for line in stdout.lines() {
-        let Some((name, end)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) else {
-            continue;
-        };
-        let output = failure_of(name, stdout);
-        let verdict = match end.split(',').next().unwrap_or_default().trim() {
-            "ok" => TestVerdict::Passed,
-            "ignored" => TestVerdict::Ignored,
-            "FAILED" if output.contains("(exit status: 77)") => TestVerdict::Violated { passed: false },
-            "FAILED" => TestVerdict::Failed,
-            _ => continue,
-        };
-        tests.push(test(package, index, name, verdict, output.as_bytes().to_vec()));
-    }
-    tests
-}
-
-/// What stands below `---- NAME stdout ----`.
-fn failure_of<'a>(name: &str, stdout: &'a str) -> &'a str {
-    let head = format!("---- {name} stdout ----\n");
-    let Some((_, rest)) = stdout.split_once(&head) else { return "" };
-    let end = rest.find("\n---- ").or_else(|| rest.find("\nfailures:\n")).unwrap_or(rest.len());
-    rest[..end].trim_end()
-}
-
-fn test(package: &Package, target: usize, name: &str, verdict: TestVerdict, output: Vec<u8>) -> TestReport {
-    TestReport {
-        id: TestId { target, binary: format!("{}::doc", package.name), name: name.to_owned() },
-        verdict,
-        outcome: None,
-        duration: Duration::ZERO,
-        attempts: 1,
-        violations: Vec::new(),
-        output,
-        reason: String::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests_of_parsing {
-    use super::failure_of;
-
-    #[test]
-    fn the_output_of_one_failure_is_its_own() {
-        let text = "failures:\n\n---- a (line 1) stdout ----\none\n\n---- b (line 2) stdout ----\ntwo\n\nfailures:\n    a\n";
-        assert_eq!(failure_of("a (line 1)", text), "one");
-        assert_eq!(failure_of("b (line 2)", text), "two");
-        assert_eq!(failure_of("c", text), "");
-    }
 }

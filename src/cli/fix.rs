@@ -9,7 +9,7 @@ use super::unused;
 use crate::build::metadata::{Package, Workspace};
 use crate::diagnostic::Diagnostic;
 use crate::edit;
-use crate::event::{Report, RunEvent};
+use crate::event::{Report, RunEvent, TargetReport, TestVerdict};
 use crate::exit_status::ExitStatus;
 use crate::policy::Scope;
 use crate::report::escape;
@@ -69,8 +69,14 @@ fn fix_one(
     for left in &found.left {
         outputs.event(&RunEvent::Message(left.clone()));
     }
-    let (removals, kept) =
-        if how.contains(&Fix::Prune) { unused_of(report, fixing) } else { Default::default() };
+    let not_run = |target: &TargetReport| target.tests.iter().any(|test| test.verdict == TestVerdict::NotRun);
+    let prune = how.contains(&Fix::Prune);
+    if prune && report.targets.iter().any(not_run) {
+        let message = "nothing was removed, as tests that were not run may need it";
+        outputs.event(&RunEvent::Message(Diagnostic::warning("fix", message)));
+    }
+    let prune = prune && !report.targets.iter().any(not_run);
+    let (removals, kept) = if prune { unused_of(report, fixing) } else { Default::default() };
     for place in kept {
         let message = format!("{place} is unused and was left: it is not of this package's manifest");
         outputs.event(&RunEvent::Message(Diagnostic::warning("fix", message)));

@@ -21,7 +21,7 @@ pub(super) fn report(args: &ReportArgs) -> ExitStatus {
 fn merged(files: &[PathBuf], level: Unused, output: &OutputArgs) -> ExitStatus {
     Outputs::during_judging(
         output,
-        unused::is_said(level),
+        unused::to_report(level),
         || {
             // What is shown in a report is relative to the workspace, wherever that was.
             let reports = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;

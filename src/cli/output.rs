@@ -8,7 +8,7 @@ use crate::event::{KernelReport, Report, RunEvent};
 use crate::exit_status::ExitStatus;
 use crate::report::locate::Prefix;
 use crate::report::progress::Progress;
-use crate::report::{All, Reporter, github, human, json, junit, messages, sarif};
+use crate::report::{All, Reporter, Unused, github, human, json, junit, messages, sarif};
 use crate::runner::Failure;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -30,13 +30,13 @@ impl Outputs {
         find: impl FnOnce() -> Result<(T, PathBuf), Failure>,
         rest: impl FnOnce(&mut Self, T) -> Result<ExitStatus, Failure>,
     ) -> ExitStatus {
-        Self::during_judging(args, false, find, rest)
+        Self::during_judging(args, Unused::Allow, find, rest)
     }
 
     /// The same where unused grants may be spoken of.
     pub(super) fn during_judging<T>(
         args: &OutputArgs,
-        unused: bool,
+        unused: Unused,
         find: impl FnOnce() -> Result<(T, PathBuf), Failure>,
         rest: impl FnOnce(&mut Self, T) -> Result<ExitStatus, Failure>,
     ) -> ExitStatus {
@@ -59,7 +59,7 @@ impl Outputs {
     pub(super) fn open(
         args: &OutputArgs,
         workspace: Option<&Path>,
-        unused: bool,
+        unused: Unused,
     ) -> Result<Self, ExitStatus> {
         let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
         let prefix = workspace.map(prefix).unwrap_or_default();
@@ -68,6 +68,7 @@ impl Outputs {
         let options = human::Options {
             styled: color(args).on_stderr(),
             quiet: args.quiet,
+            verbose: args.verbose > 0,
             progress: Progress::wanted(args.quiet, terminal, ci(), term.as_deref()),
             unused,
             base: workspace.map(Path::to_owned),

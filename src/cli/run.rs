@@ -32,7 +32,7 @@ pub(super) fn run(args: RunArgs) -> ExitStatus {
     let flags = options::cargo_flags(&args.cargo, &args.output);
     Outputs::during_judging(
         &args.output,
-        unused::is_said(unused::level(&args.policy, false)),
+        unused::to_report(unused::level(&args.policy, false)),
         || open_workspace(&flags),
         |outputs, workspace| run_program(&args, begun, &launcher, &flags, &workspace, outputs),
     )

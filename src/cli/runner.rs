@@ -1,8 +1,9 @@
 //! `cargo sandbox runner`: one file that cargo or nextest built and runs.
 
 use super::args::RunnerArgs;
+use super::doctest::{CRATES, Handed};
 use super::options;
-use super::output::Outputs;
+use super::output::{Outputs, fatal};
 use super::run::{execute, report, subject};
 use super::{policies, unused};
 use crate::build::CargoFlags;
@@ -13,7 +14,7 @@ use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{Program, Subject};
-use crate::runner::{Failure, metadata_dir};
+use crate::runner::{Failure, metadata_dir, verdict};
 use crate::worker::Launcher;
 use crate::worker::phases::{Phase, reached};
 use std::ffi::OsString;
@@ -28,11 +29,21 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
     args.output.quiet |= args.output.verbose == 0;
     let launcher = Launcher::new();
     launcher.start_early();
-    Outputs::during_judging(
+    let mut handed = args.doc_tests.as_ref().map(|_| Handed::begin());
+    let status = Outputs::during_judging(
         &args.output,
-        unused::is_said(unused::level(&args.policy, false)),
+        unused::to_report(unused::level(&args.policy, false)),
         || find_file(&args),
-        |outputs, found| run_file(&args, begun, &launcher, &found, outputs),
+        |outputs, found| run_file(&args, begun, &launcher, &found, handed.as_mut(), outputs),
+    );
+    let left =
+        handed.zip(args.doc_tests.as_ref()).map_or(Ok(()), |(handed, place)| handed.leave(place, status));
+    left.map_or_else(
+        |error| {
+            fatal(&format!("cannot tell what the doc test did: {error}"));
+            status.or(ExitStatus::Fault)
+        },
+        |()| status,
     )
 }
 
@@ -67,6 +78,7 @@ fn run_file(
     begun: Instant,
     launcher: &Launcher,
     found: &Found,
+    handed: Option<&mut Handed>,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
     outputs.command = "runner";
@@ -95,8 +107,7 @@ fn run_file(
         .collect();
     let (mut kind, target) = kind_of(file, package);
     // What rustdoc runs is named like a program.
-    let doctests = std::env::var_os(super::doctest::VIOLATED).map(PathBuf::from);
-    if doctests.is_some() {
+    if handed.is_some() {
         kind = TargetKind::Test;
     }
     let permissions = match (workspace, package) {
@@ -135,19 +146,25 @@ fn run_file(
     let setup = options::setup(&args.walls, args.policy.audit);
     let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
     // Here and not beside the file: cargo starts whatever its configuration there names.
-    let mut find_packages = || Packages::load(&flags, &current_dir).unwrap_or_default();
+    let is_example = handed.is_some();
+    let mut find_packages = || {
+        let packages = Packages::load(&flags, &current_dir).unwrap_or_default();
+        match package.filter(|_| is_example) {
+            Some(package) => packages.with_crates(package, &CRATES),
+            None => packages,
+        }
+    };
     let (target, kernel) =
         execute(launcher, &program, &setup, false, &interrupt, &mut find_packages, outputs)?;
+    if let Some(handed) = handed {
+        // `test` says it, with the name that only rustdoc knows.
+        handed.ran(&target, &kernel);
+        let status = verdict::of_target(&target, setup.audit);
+        return Ok(outputs.close(status));
+    }
     let mut report = report("runner", target, kernel, setup.audit, begun);
     unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
-    let status = outputs.finish(&report);
-    if let Some(folder) = doctests
-        && status == ExitStatus::Violation
-    {
-        // rustdoc does not say in every case what its tests exited with.
-        std::fs::write(folder.join(std::process::id().to_string()), "")?;
-    }
-    Ok(status)
+    Ok(outputs.finish(&report))
 }
 
 /// The manifest of the package that an artifact was built from: the one cargo or nextest names in

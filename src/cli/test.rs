@@ -12,7 +12,7 @@ use crate::build::command::{Artifact, Goal, TargetFlags};
 use crate::build::metadata::{Package, TargetKind, Workspace};
 use crate::build::owner::Packages;
 use crate::build::{CargoFlags, WASIP1, config, sandbox_dir, select};
-use crate::event::{KernelReport, Report, RunEvent};
+use crate::event::{KernelReport, Report, RunEvent, TestReport, TestVerdict};
 use crate::exit_status::ExitStatus;
 use crate::policy::PackagePolicy;
 use crate::runner::interrupt::Interrupt;
@@ -52,7 +52,7 @@ pub(super) fn test(args: TestArgs) -> ExitStatus {
     let level = unused::level(&args.policy, is_full(&args, &libtest));
     Outputs::during_judging(
         &args.output,
-        unused::is_said(level),
+        unused::to_report(level),
         || open_workspace(&flags),
         |outputs, workspace| run_tests(&args, &libtest, begun, &flags, &workspace, outputs),
     )
@@ -134,14 +134,22 @@ fn run_tests(
             let all = doctest::run(args, flags, documented, &run.filter, &interrupt, outputs)?;
             match all {
                 doctest::Done::Nothing => {}
-                doctest::Done::NotRun(why) => {
-                    report.notes.push(format!("the doc tests of {} were not run: {why}", package.name));
-                }
                 doctest::Done::Interrupted => {
                     tested.interrupted = true;
                     break;
                 }
-                doctest::Done::Ran(target) => tested.targets.push(*target),
+                doctest::Done::Ran { target, kernel, status } => {
+                    report.status = report.status.or(status);
+                    if tested.kernel == KernelReport::default() {
+                        tested.kernel = kernel.unwrap_or_default();
+                    }
+                    let not_run = |test: &TestReport| test.verdict == TestVerdict::NotRun;
+                    if let Some(test) = target.tests.first().filter(|_| target.tests.iter().all(not_run)) {
+                        let why = &test.reason;
+                        report.notes.push(format!("the doc tests of {} were not run: {why}", package.name));
+                    }
+                    tested.targets.push(*target);
+                }
             }
         }
     }

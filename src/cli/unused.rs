@@ -5,7 +5,7 @@ use crate::access::GrantId;
 use crate::event::Report;
 use crate::exit_status::ExitStatus;
 use crate::policy::{Grant, PackagePolicy, compare};
-use crate::report::json;
+use crate::report::{self, json, merge};
 use std::collections::BTreeMap;
 
 /// What unused grants are. `full` says that every test of the packages runs: only then does the
@@ -15,13 +15,18 @@ pub(super) fn level(args: &PolicyArgs, full: bool) -> Unused {
     args.unused.unwrap_or(if full && !learning { Unused::Warn } else { Unused::Allow })
 }
 
-/// Whether the reporters speak of unused grants.
-pub(super) fn is_said(level: Unused) -> bool {
-    level != Unused::Allow
+/// The level in the words of the reporters.
+pub(super) fn to_report(level: Unused) -> report::Unused {
+    match level {
+        Unused::Allow => report::Unused::Allow,
+        Unused::Warn => report::Unused::Warn,
+        Unused::Deny => report::Unused::Deny,
+    }
 }
 
 /// Counts uses for the grants that would do without the others, and judges: 79 under `deny` if a
-/// grant is unused and nothing worse holds. To be called once, before the outputs are finished.
+/// grant is unused, every test ran, and nothing worse holds. To be called once, before the outputs are
+/// finished.
 pub(super) fn apply(report: &mut Report, policies: &[&PackagePolicy], level: Unused) {
     if level == Unused::Allow {
         return;
@@ -31,7 +36,11 @@ pub(super) fn apply(report: &mut Report, policies: &[&PackagePolicy], level: Unu
     }
     let wire: json::Report = (&*report).into();
     if level == Unused::Deny && !wire.unused.is_empty() {
-        report.status = report.status.or(ExitStatus::Unused);
+        if wire.every_test_ran() {
+            report.status = report.status.or(ExitStatus::Unused);
+        } else {
+            report.notes.push(merge::NOT_DENIED.to_owned());
+        }
     }
 }
 

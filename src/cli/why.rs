@@ -98,12 +98,12 @@ fn answer(
     let access = Access { operation, resource };
     let target = Target { kind, name, test: args.test.as_deref(), bind: &bind };
     let policy = permissions.policy.for_target(kind, name, args.test.as_deref(), &bind);
-    let (why, help) = explain(args, &permissions, &policy, &access, &target);
+    let (why, covered, help) = explain(args, &permissions, &policy, &access, &target);
     if args.output.message_format == MessageFormat::Json {
         let line = serde_json::to_string(&why).unwrap_or_default();
         check::print(&(escape::json(line) + "\n"));
     } else if !args.output.quiet {
-        check::print(&render(&why, &help, &permissions));
+        check::print(&render(&why, covered, &help, &permissions));
     }
     Ok(if why.allowed { ExitStatus::Fine } else { ExitStatus::Violation })
 }
@@ -126,7 +126,7 @@ fn explain(
     policy: &Policy,
     access: &Access,
     target: &Target<'_>,
-) -> (Why, Vec<String>) {
+) -> (Why, bool, Vec<String>) {
     let decision = Decider::new(policy).decide(access.operation, &access.resource);
     let because = |provenance: &Provenance, by: &[String]| Because {
         manifest: provenance
@@ -143,6 +143,9 @@ fn explain(
     };
     let of_grant = |id: GrantId| permissions.policy.grants.get(id.0 as usize);
     let of_exception = |id: crate::access::ExceptionId| permissions.policy.exceptions.get(id.0 as usize);
+    let is_protected =
+        |id| of_exception(id).is_some_and(|exception| exception.kind == ExceptionKind::Protected);
+    let covered = matches!(decision, Decision::Denied(Some(id)) if is_protected(id));
     let mut help = Vec::new();
     let (word, reasons) = match decision {
         Decision::Allowed(Some(id)) => {
@@ -160,17 +163,12 @@ fn explain(
             let place = of_exception(id).map(|exception| because(&exception.provenance, &[]));
             ("hidden", place.into_iter().collect())
         }
-        Decision::Denied(Some(id)) => {
-            let exception = of_exception(id);
-            if exception.is_some_and(|exception| exception.kind == ExceptionKind::Protected) {
-                help.push("it is a protected place".to_owned());
-                ("denied", Vec::new())
-            } else {
-                let place = exception.map(|exception| because(&exception.provenance, &[]));
-                ("denied", place.into_iter().collect())
-            }
+        Decision::Denied(Some(id)) if !is_protected(id) => {
+            let place = of_exception(id).map(|exception| because(&exception.provenance, &[]));
+            ("denied", place.into_iter().collect())
         }
-        Decision::Denied(None) => {
+        // A protected place is one that an entry can name.
+        Decision::Denied(_) => {
             let manifest = &permissions.manifest;
             let suggested =
                 policy::suggest(&permissions.policy, &permissions.places, manifest, access, target);
@@ -193,7 +191,7 @@ fn explain(
         landlock,
         landlock_wider,
     };
-    (why, help)
+    (why, covered, help)
 }
 
 /// Grants with `by` that cover the access for some crate.
@@ -243,7 +241,8 @@ fn landlock(
     }
 }
 
-fn render(why: &Why, help: &[String], permissions: &Permissions) -> String {
+/// The answer for people. `covered` says that it is only denied as a protected place.
+fn render(why: &Why, covered: bool, help: &[String], permissions: &Permissions) -> String {
     let line = |text: &str| escape::line(text).into_owned();
     let what = match why.operation {
         "read" if why.because.iter().any(|because| because.table.ends_with("env")) => "read variable",
@@ -271,7 +270,8 @@ fn render(why: &Why, help: &[String], permissions: &Permissions) -> String {
         );
     }
     if why.because.is_empty() && why.decision == "denied" {
-        _ = writeln!(text, "  no grant of {} covers it", line(&permissions.policy.package));
+        let names = if covered { "names it as a protected place" } else { "covers it" };
+        _ = writeln!(text, "  no grant of {} {names}", line(&permissions.policy.package));
     }
     let wasi = match why.decision {
         "allowed" => "allows it",

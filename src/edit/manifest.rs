@@ -46,13 +46,14 @@ pub fn apply(text: &str, additions: &[Addition], removals: &[Removal]) -> Result
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
         Diagnostic::error("toml-syntax", error.message().to_owned())
     })?;
+    let unedited = document.to_string();
     for removal in removals {
         remove(document.as_item_mut(), removal);
     }
     for addition in additions {
         add(document.as_item_mut(), addition)?;
     }
-    Ok(document.to_string())
+    Ok(super::keep::spaces(text, &unedited, document.to_string()))
 }
 
 fn add(root: &mut Item, addition: &Addition) -> Result<(), Diagnostic> {
@@ -102,14 +103,14 @@ fn push(array: &mut Array, mut value: Value, comment: &str) {
             .and_then(|prefix| prefix.rsplit_once('\n'))
             .map_or("    ".to_owned(), |(_, indentation)| indentation.to_owned());
         // A comment behind the last entry stands in the array's trailing text: it stays there,
-        // ahead of what is added.
-        let trailing = array.trailing().as_str().unwrap_or_default().trim_end().to_owned();
-        let comma = if array.is_empty() || array.trailing_comma() || trailing.is_empty() { "" } else { "," };
+        // ahead of what is added, and what the bracket is indented by stays behind it.
+        let trailing = array.trailing().as_str().unwrap_or_default().to_owned();
+        let (kept, bracket) = trailing.split_at(trailing.rfind('\n').unwrap_or(trailing.len()));
+        let bracket = if bracket.is_empty() { "\n" } else { bracket };
         let above = if comment.is_empty() { String::new() } else { format!("\n{indentation}# {comment}") };
-        let kept = if comma.is_empty() { trailing } else { format!(" {}", trailing.trim_start()) };
         value.decor_mut().set_prefix(format!("{kept}{above}\n{indentation}"));
         array.push_formatted(value);
-        array.set_trailing("\n");
+        array.set_trailing(bracket);
         array.set_trailing_comma(true);
     } else {
         array.push(value);
@@ -205,6 +206,7 @@ fn not_a(what: &str, key: &str) -> Diagnostic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn addition(table: &str, key: &str, entry: &str) -> Addition {
         Addition {
@@ -256,6 +258,103 @@ mod tests {
         let document: DocumentMut = fixed.parse().unwrap();
         assert_eq!(document["package"]["metadata"]["sandbox"]["fs"]["read"].as_array().unwrap().len(), 3);
         assert!(fixed.contains("# why b"), "{fixed}");
+    }
+
+    /// Spaces, tabs or nothing.
+    fn gap() -> impl Strategy<Value = String> {
+        "[ \t]{0,2}"
+    }
+
+    /// `a . b .c` between gaps.
+    fn path(keys: &'static [&'static str]) -> impl Strategy<Value = String> {
+        proptest::collection::vec((gap(), gap()), keys.len()).prop_map(|gaps| {
+            let odd = |(key, (before, after)): (&&str, &(String, String))| format!("{before}{key}{after}");
+            keys.iter().zip(&gaps).map(odd).collect::<Vec<_>>().join(".")
+        })
+    }
+
+    /// What may stand at the end of a line, and between lines.
+    fn end() -> impl Strategy<Value = String> {
+        let comment = proptest::option::of("# [a-z\"\\[\\]=.]{0,6}");
+        let newline = prop_oneof![Just("\n"), Just("\r\n"), Just("\n\n"), Just("\n# why\n")];
+        (gap(), comment, newline)
+            .prop_map(|(gap, comment, newline)| format!("{gap}{}{newline}", comment.unwrap_or_default()))
+    }
+
+    fn list() -> impl Strategy<Value = String> {
+        let inner = prop_oneof![
+            Just("[]".to_owned()),
+            (gap(), gap(), gap()).prop_map(|(a, b, c)| format!("[{a}'a'{b},{c}\"b\"{a}]")),
+            (gap(), end(), end(), any::<bool>()).prop_map(|(a, first, last, comma)| {
+                let comma = if comma { "," } else { "" };
+                format!("[{first}{a}\"a\",{first}{a}'b'{comma}{last}{a}]")
+            }),
+        ];
+        (gap(), gap(), inner).prop_map(|(a, b, inner)| format!("{a}={b}{inner}"))
+    }
+
+    fn manifest() -> impl Strategy<Value = String> {
+        let fs = (path(&["package", "metadata", "sandbox", "fs"]), list(), end(), gap())
+            .prop_map(|(path, list, end, gap)| format!("{gap}[{path}]{end}{gap}read{list}{end}"));
+        let dotted = (
+            path(&["package", "metadata", "sandbox"]),
+            path(&["fs", "read"]),
+            path(&["fs", "stat"]),
+            list(),
+            end(),
+        )
+            .prop_map(|(header, read, stat, list, end)| {
+                format!("[{header}]{end}{stat}{list}{end}{read}{list}{end}")
+            });
+        let none = Just(String::new());
+        let test = (path(&["package", "metadata", "sandbox", "test", "env"]), list(), end())
+            .prop_map(|(path, list, end)| format!("[{path}]{end}read{list}{end}"));
+        (path(&["package"]), end(), prop_oneof![fs, dotted, none], test, path(&["dependencies", "x"]), end())
+            .prop_map(|(package, end, fs, test, dependency, last)| {
+                format!("[{package}]{end}name  =\t'a'{end}{fs}{test}[{dependency}]{end}path = 'x'{last}")
+            })
+    }
+
+    /// The lines of `text` that are not, in their order, lines of `other`.
+    fn lost<'t>(text: &'t str, other: &str) -> Vec<&'t str> {
+        let diff = similar::TextDiff::from_lines(text, other);
+        let lost = diff.iter_all_changes().filter(|change| change.tag() == similar::ChangeTag::Delete);
+        lost.filter_map(|change| change.old_index())
+            .filter_map(|line| text.split_inclusive('\n').nth(line))
+            .collect()
+    }
+
+    fn entries(text: &str) -> Vec<String> {
+        let document: DocumentMut = text.parse().unwrap();
+        let fs = document["package"]["metadata"]["sandbox"].get("fs").and_then(|fs| fs.get("read"));
+        let list = fs.and_then(Item::as_array).into_iter().flatten();
+        list.map(|entry| entry.as_str().unwrap().to_owned()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn what_is_not_added_stays_byte_for_byte(text in manifest(), comment in any::<bool>()) {
+            let mut wanted = addition(FS, "read", "new");
+            if comment {
+                wanted.comment = "look".into();
+            }
+            let fixed = apply(&text, &[wanted], &[]).unwrap();
+            // Nothing is taken out, and no line is changed but the one that the list grows at.
+            let mut rest = fixed.chars();
+            prop_assert!(text.chars().all(|wanted| rest.any(|c| c == wanted)), "{text}\n---\n{fixed}");
+            prop_assert!(lost(&text, &fixed).len() <= 2, "{text}\n---\n{fixed}");
+            let mut before = entries(&text);
+            before.push("new".to_owned());
+            prop_assert_eq!(entries(&fixed), before);
+        }
+    }
+
+    #[test]
+    fn headers_keep_their_spaces() {
+        let text = "[ package . metadata . sandbox . fs ] # odd\n read =[ 'a' ]\n[package.metadata .sandbox. env]\nread=[]\n";
+        let fixed = apply(text, &[addition(FS, "read", "b")], &[]).unwrap();
+        assert_eq!(fixed, text.replace("[ 'a' ]", "[ 'a' , \"b\"]"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Pure: texts in, texts out. What to write is found by [`generalise`], where by [`manifest`].
 
 pub mod generalise;
+mod keep;
 pub mod manifest;
 
 pub use generalise::{Need, generalise};

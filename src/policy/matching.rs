@@ -125,14 +125,19 @@ fn component_covers(wide: &Component, narrow: &Component) -> bool {
     }
 }
 
+/// Both after the literals that both begin with; `None` if those differ. Almost all pairs do: no table
+/// for those.
+fn after_literals<'c>(
+    one: &'c [Component],
+    other: &'c [Component],
+) -> Option<(&'c [Component], &'c [Component])> {
+    let common = one.iter().zip(other).take_while(|(a, b)| is_literal(a) && is_literal(b)).count();
+    (one[..common] == other[..common]).then(|| (&one[common..], &other[common..]))
+}
+
 /// Whether some path that `inner` matches itself is a match of `outer` or lies beneath one.
 pub fn may_contain(outer: &[Component], inner: &[Component]) -> bool {
-    // Almost all pairs differ in a literal of their common prefix: no table for those.
-    let common = outer.iter().zip(inner).take_while(|(a, b)| is_literal(a) && is_literal(b)).count();
-    if outer[..common] != inner[..common] {
-        return false;
-    }
-    let (outer, inner) = (&outer[common..], &inner[common..]);
+    let Some((outer, inner)) = after_literals(outer, inner) else { return false };
     table(outer.len(), inner.len(), |reach, i, j| match (outer.get(i), inner.get(j)) {
         (None, _) => true,
         (Some(Component::AnyDepth), None) => reach(i + 1, j),
@@ -152,12 +157,7 @@ pub fn path_covers(wide: &PathPattern, narrow: &PathPattern) -> bool {
     if wide.exact {
         return narrow.exact && wide.components == narrow.components && literal(&narrow.components);
     }
-    let (wide, narrow) = (&wide.components, &narrow.components);
-    let common = wide.iter().zip(narrow).take_while(|(a, b)| is_literal(a) && is_literal(b)).count();
-    if wide[..common] != narrow[..common] {
-        return false;
-    }
-    let (wide, narrow) = (&wide[common..], &narrow[common..]);
+    let Some((wide, narrow)) = after_literals(&wide.components, &narrow.components) else { return false };
     table(wide.len(), narrow.len(), |reach, i, j| match (wide.get(i), narrow.get(j)) {
         (None, _) => true,
         (Some(Component::AnyDepth), None) => reach(i + 1, j),
@@ -320,7 +320,7 @@ mod tests {
         let deep = vec![b"a".as_slice(); 2000];
         let mut narrow = long.clone();
         narrow.push(Component::Literal(b"b".to_vec()));
-        let pattern = PathPattern { base: crate::policy::PathBase::Root, components: narrow, exact: false };
+        let pattern = PathPattern::of(narrow);
         assert!(!covers_path(&pattern, &deep));
     }
 }

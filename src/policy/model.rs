@@ -1,5 +1,6 @@
 //! The validated form of a manifest's permissions. Plain data that crosses to the worker.
 
+use super::pattern::literals;
 use crate::access::{ExceptionId, GrantId, OperationSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,6 +78,18 @@ pub struct PathPattern {
     pub exact: bool,
 }
 
+impl PathPattern {
+    /// One absolute path, byte by byte, and all beneath it.
+    pub fn at(path: &[u8]) -> Self {
+        Self::of(literals(path))
+    }
+
+    /// These components, from the root.
+    pub fn of(components: Vec<Component>) -> Self {
+        Self { base: PathBase::Root, components, exact: false }
+    }
+}
+
 /// A pattern of environment variable names: `*` at any place stands for any characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvPattern(pub Vec<Option<Vec<u8>>>);
@@ -140,6 +153,20 @@ pub struct Exception {
     pub scope: Scope,
     /// Where it was written; empty for a protected place.
     pub provenance: Provenance,
+}
+
+impl Exception {
+    /// A protected place.
+    pub fn protected(id: usize, pattern: PathPattern) -> Self {
+        Self {
+            id: ExceptionId(id as u32),
+            kind: ExceptionKind::Protected,
+            pattern,
+            target: None,
+            scope: Scope::Always,
+            provenance: Provenance::default(),
+        }
+    }
 }
 
 /// What a guest may use up. `None`: no limit of ours.

@@ -9,13 +9,12 @@ use super::command_line::CommandLineGrants;
 use super::matching::literal_prefix;
 use super::model::{
     Component, Exception, ExceptionKind, GrantPattern, LimitsPatch, PackagePolicy, PathBase, PathPattern,
-    Provenance, Scope,
 };
 use super::pattern::{joined, literals, parse_env, parse_path, shown};
 use super::places::{Lookup, Places, bytes};
 use super::protected::{Conflict, Protected};
 use super::schema::{self, EntryKey, Form, RawEntry, RawManifest, RawSandbox};
-use crate::access::{ExceptionId, Operation, OperationSet};
+use crate::access::{Operation, OperationSet};
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
 use parts::{diagnose, push_exception, push_grant, rank};
 use std::collections::BTreeSet;
@@ -341,14 +340,8 @@ impl<'a> Resolver<'a> {
             for name in self.protected.names_below(&prefix) {
                 let mut components = prefix.clone();
                 components.extend([Component::AnyDepth, name.clone()]);
-                policy.exceptions.push(Exception {
-                    id: ExceptionId(policy.exceptions.len() as u32),
-                    kind: ExceptionKind::Protected,
-                    pattern: PathPattern { base: PathBase::Root, components, exact: false },
-                    target: None,
-                    scope: Scope::Always,
-                    provenance: Provenance::default(),
-                });
+                let id = policy.exceptions.len();
+                policy.exceptions.push(Exception::protected(id, PathPattern::of(components)));
             }
         }
     }

@@ -2,15 +2,16 @@
 
 use super::decide::Decider;
 use super::matching::covers_path;
-use super::model::{Exception, ExceptionKind, PackagePolicy, PathBase, PathPattern, Scope};
-use super::pattern::{escape, literals, parse_env, parse_path, shown};
+use super::model::{Exception, ExceptionKind, PackagePolicy, PathPattern, Scope};
+use super::pattern::{escape, parse_env, parse_path, shown};
 use super::places::{Places, bytes};
-use super::protected::{Protected, entry_for};
+use super::protected::{Conflict, Protected, entry_for};
 use super::resolve::operations;
 use super::schema::EntryKey;
 use super::select::{Bindings, TargetKind};
 use super::words::quoted;
 use crate::access::{Access, Decision, Operation, Resource};
+use std::path::Path;
 
 /// Who tried.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +83,9 @@ pub fn suggest(
         Operation::Delete => EntryKey::Delete,
         Operation::EnvRead => EntryKey::EnvRead,
     };
-    let (entry, protected) = match &access.resource {
+    let (entry, conflict) = match &access.resource {
         Resource::Env(name) => match std::str::from_utf8(name).ok().map(escape) {
-            Some(entry) if parse_env(&entry).is_ok() => (entry, false),
+            Some(entry) if parse_env(&entry).is_ok() => (entry, None),
             _ => return Suggested::none("a manifest cannot name this variable"),
         },
         Resource::Path(path) => match path_entry(policy, places, key, path, target) {
@@ -93,6 +94,12 @@ pub fn suggest(
         },
     };
     let (scope, prefix, note) = table(policy, target);
+    let protected = conflict.is_some();
+    let meant = conflict.map(|conflict| {
+        let word = if conflict.sensitive { "sensitive" } else { "protected" };
+        format!("`{}` is a {word} place: {}", conflict.place, conflict.why)
+    });
+    let note = [note, meant].into_iter().flatten().reduce(|note, more| format!("{note}; {more}"));
     let key_name = match key {
         EntryKey::EnvRead => "read",
         _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
@@ -128,7 +135,7 @@ fn path_entry(
     key: EntryKey,
     path: &[u8],
     target: &Target<'_>,
-) -> Result<(String, bool), String> {
+) -> Result<(String, Option<Conflict>), String> {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
     let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
     let binds = |exception: &&Exception| {
@@ -145,25 +152,41 @@ fn path_entry(
         };
         return Err(format!("`{}` in `{}` forbids it{at}", shown(&place.text), place.table));
     }
-    if let Some(tmp) = target.bind.tmp.as_deref().map(bytes).filter(|tmp| !tmp.is_empty())
-        && path.strip_prefix(tmp).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    let beneath = |folder: Option<&Path>| {
+        let folder = folder.map(bytes).filter(|folder| folder.len() > 1);
+        let rest = folder.and_then(|folder| path.strip_prefix(folder));
+        rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    };
+    if let Some(tmp) = target.bind.tmp.as_deref() {
+        if beneath(Some(tmp)) {
+            return Ok(("{tmp}".to_owned(), None));
+        }
+        if beneath(tmp.parent()) {
+            return Err("no entry can allow it: what holds `{tmp}` has another name each time".to_owned());
+        }
+    }
+    if let [b"proc", process, ..] = names[..]
+        && (process.iter().all(u8::is_ascii_digit) || [&b"self"[..], b"thread-self"].contains(&process))
     {
-        return Ok(("{tmp}".to_owned(), false));
+        let note = "no entry can allow it: the folder of a process in `/proc` has another name each time";
+        return Err(note.to_owned());
     }
     let Some(entry) = entry_for(path, places) else {
         return Err("a manifest cannot name this path: it is not valid UTF-8".to_owned());
     };
-    let means = PathPattern { base: PathBase::Root, components: literals(path), exact: false };
+    let means = PathPattern::at(path);
     match parse_path(&entry, places, bytes(&places.package)) {
         Ok(parsed) if parsed == means => {}
         _ => return Err("a manifest cannot name this path".to_owned()),
     }
     match Protected::new(places).conflict(operations(key), &means) {
-        None => Ok((entry, false)),
-        Some(conflict) if conflict.exact => Ok((entry, true)),
-        Some(conflict) => {
-            Err(format!("no entry can allow it: it contains the protected place `{}`", conflict.place))
-        }
+        Some(conflict) if !conflict.exact => Err(format!(
+            "no entry can allow it: it contains the {} place `{}` ({})",
+            if conflict.sensitive { "sensitive" } else { "protected" },
+            conflict.place,
+            conflict.why
+        )),
+        conflict => Ok((entry, conflict)),
     }
 }
 

@@ -9,7 +9,8 @@ use super::human::{Human, Options};
 use super::json::wire::{Severity, TestVerdict, Verdict};
 use super::json::{Report as Wire, wire};
 use super::locate::{Location, Prefix};
-use super::{Reporter, escape, render, summary, unite};
+use super::{Reporter, Unused, escape, render, summary, unite};
+use crate::diagnostic;
 use crate::event::RunEvent;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -19,7 +20,7 @@ use std::io::{self, Write};
 pub struct Github<W: Write> {
     human: Human<W>,
     prefix: Prefix,
-    unused: bool,
+    unused: Unused,
     base: Option<std::path::PathBuf>,
     token: String,
     messages: Vec<wire::Message>,
@@ -101,8 +102,8 @@ impl<W: Write> Reporter for Github<W> {
 }
 
 /// The annotations of a report, one line each: violations, tests that did not pass, unused grants
-/// if `unused`, and the verdict.
-pub fn annotations(report: &Wire, prefix: &Prefix, unused: bool) -> String {
+/// as `unused` says, and the verdict.
+pub fn annotations(report: &Wire, prefix: &Prefix, unused: Unused) -> String {
     let mut text = String::new();
     for united in unite::wire(report) {
         let violation = united.violation;
@@ -135,15 +136,11 @@ pub fn annotations(report: &Wire, prefix: &Prefix, unused: bool) -> String {
         let name = format!("{} {}", escape::line(&test.binary), escape::line(&test.name));
         text += &command("error", None, "test", &format!("test {name} {what}"));
     }
-    for grant in report.unused.iter().filter(|_| unused) {
-        let place = &grant.place;
-        let body = format!(
-            "unused grant: `{}` in `{}.{}`",
-            escape::line(&place.entry),
-            escape::line(&place.table),
-            escape::line(&place.key)
-        );
-        text += &command("warning", prefix.grant(place).as_ref(), "unused-grant", &body);
+    let severity = unused.severity(report);
+    for grant in report.unused.iter().filter(|_| severity.is_some()) {
+        let level = if severity == Some(diagnostic::Severity::Error) { "error" } else { "warning" };
+        let place = prefix.grant(&grant.place);
+        text += &command(level, place.as_ref(), "unused-grant", &render::unused_title(grant));
     }
     let level = match report.verdict {
         Verdict::Passed => "notice",

@@ -4,7 +4,7 @@
 use super::excerpt::excerpt;
 use super::json::{Report as Wire, wire};
 use super::progress::Progress;
-use super::{Reporter, escape, render, summary, unite};
+use super::{Reporter, Unused, escape, render, summary, unite};
 use crate::diagnostic::Severity;
 use crate::event::{GuestOutcome, RunEvent, TestId, TestReport, TestVerdict};
 use anstyle::{AnsiColor, Style};
@@ -51,8 +51,10 @@ pub struct Options {
     pub quiet: bool,
     /// A progress bar; see [`Progress::wanted`].
     pub progress: bool,
-    /// Warn of unused grants.
-    pub unused: bool,
+    /// Also which grants for single crates were used.
+    pub verbose: bool,
+    /// What unused grants are.
+    pub unused: Unused,
     /// Paths beneath it are shown relative to it.
     pub base: Option<PathBuf>,
 }
@@ -274,10 +276,16 @@ impl<W: Write> Reporter for Human<W> {
             self.gap();
             self.print(&render::violation(&united, &renderer));
         }
-        let unused = if self.options.unused { report.unused.as_slice() } else { &[] };
+        let severity = self.options.unused.severity(report);
+        let unused = if severity.is_some() { report.unused.as_slice() } else { &[] };
         for grant in unused {
             self.gap();
-            self.print(&render::unused(grant, &renderer));
+            self.print(&render::unused(grant, severity, &renderer));
+        }
+        if self.options.verbose {
+            for (grant, uses) in unite::used_by_crates(report) {
+                self.status(GOOD, "Granted", &render::used_by_crates(grant, uses));
+            }
         }
         for note in &report.notes {
             self.gap();

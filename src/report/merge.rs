@@ -8,6 +8,9 @@ use super::json::wire::{Grant, Kernel, Target, Violation};
 use crate::exit_status::ExitStatus;
 use std::collections::BTreeSet;
 
+/// What is said where `--unused deny` does not deny.
+pub const NOT_DENIED: &str = "unused grants are not denied, as tests that were not run may need them";
+
 /// Why reports cannot be merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MergeError {
@@ -95,10 +98,10 @@ pub fn merge(reports: Vec<Report>) -> Result<Report, MergeError> {
     }
     check_tests(&merged.targets)?;
     merged.recount();
-    if denies_unused && !merged.unused.is_empty() {
-        status = status.or(ExitStatus::Unused);
-    }
     merged.set_status(status);
+    if denies_unused {
+        merged.deny_unused();
+    }
     Ok(merged)
 }
 
@@ -107,10 +110,20 @@ fn without_unused(status: ExitStatus) -> ExitStatus {
 }
 
 impl Report {
-    /// Applies `--unused deny`: 79 if a grant is unused and nothing worse holds.
+    /// Whether no test could not be run. Such a one might need a grant that no other test does.
+    pub fn every_test_ran(&self) -> bool {
+        self.counts.not_run == 0
+    }
+
+    /// Applies `--unused deny`: 79 if a grant is unused, every test ran, and nothing worse holds.
     pub fn deny_unused(&mut self) {
-        if !self.unused.is_empty() {
+        if self.unused.is_empty() {
+            return;
+        }
+        if self.every_test_ran() {
             self.set_status(self.status().or(ExitStatus::Unused));
+        } else if !self.notes.iter().any(|note| note == NOT_DENIED) {
+            self.notes.push(NOT_DENIED.to_owned());
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod sarif;
 pub mod summary;
 pub mod unite;
 
+use crate::diagnostic::Severity;
 use crate::event::{Report, RunEvent};
 use std::io;
 
@@ -37,6 +38,31 @@ pub trait Reporter {
     /// messages have said why.
     fn stop(&mut self, report: &json::Report) -> io::Result<()> {
         self.finish_wire(report)
+    }
+}
+
+/// `--unused`: what grants that nothing used are to the outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unused {
+    /// Not spoken of.
+    #[default]
+    Allow,
+    /// Warned of.
+    Warn,
+    /// Errors, unless a test that was not run may need them.
+    Deny,
+}
+
+impl Unused {
+    /// How bad each unused grant of a report is; `None` if nothing is said. What decides the exit status
+    /// is an error always, as where shards are merged.
+    pub fn severity(self, report: &json::Report) -> Option<Severity> {
+        match self {
+            _ if report.verdict == json::wire::Verdict::Unused => Some(Severity::Error),
+            Self::Deny if report.every_test_ran() => Some(Severity::Error),
+            Self::Deny | Self::Warn => Some(Severity::Warning),
+            Self::Allow => None,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! what comes out may be written to a terminal as it is.
 
 use super::escape;
-use super::json::wire::{Suggestion, UnusedGrant, Violation};
+use super::json::wire::{Grant, Place, Suggestion, UnusedGrant, Violation};
 use super::unite::United;
 use crate::diagnostic::{Diagnostic, Severity};
 use annotate_snippets::{
@@ -195,16 +195,32 @@ pub fn diagnostic(message: &Diagnostic, base: Option<&Path>, renderer: &Renderer
     finish(renderer, &groups)
 }
 
-/// A grant that nothing used.
-pub fn unused(grant: &UnusedGrant, renderer: &Renderer) -> String {
+/// A grant for single crates that was used, in a line that is not yet escaped.
+pub fn used_by_crates(grant: &Grant, uses: u64) -> String {
+    let Place { manifest, line, entry, .. } = &grant.place;
+    let accesses = if uses == 1 { "access" } else { "accesses" };
+    format!("`{entry}` at {manifest}:{line}: {uses} {accesses}, by {} only", grant.by.join(" and "))
+}
+
+/// What is said of a grant that nothing used.
+pub fn unused_title(grant: &UnusedGrant) -> String {
+    let Place { entry, table, key, .. } = &grant.place;
+    let by = if grant.by.is_empty() { String::new() } else { format!(" for {}", grant.by.join(" and ")) };
+    format!(
+        "unused grant: `{}`{} in `{}.{}`",
+        escape::line(entry),
+        escape::line(&by),
+        escape::line(table),
+        escape::line(key)
+    )
+}
+
+/// A grant that nothing used: an error or else a warning.
+pub fn unused(grant: &UnusedGrant, severity: Option<Severity>, renderer: &Renderer) -> String {
     let place = &grant.place;
-    let title = format!(
-        "unused grant: `{}` in `{}.{}`",
-        escape::line(&place.entry),
-        escape::line(&place.table),
-        escape::line(&place.key)
-    );
-    let group = Level::WARNING
+    let title = unused_title(grant);
+    let level = if severity == Some(Severity::Error) { Level::ERROR } else { Level::WARNING };
+    let group = level
         .primary_title(title)
         .id("unused-grant")
         .element(Origin::path(escape::line(&place.manifest)).line(place.line.max(1) as usize))

@@ -6,8 +6,9 @@ use super::json::Report;
 use super::json::wire::{Outcome, Verdict};
 use super::locate::{Location as Place, Prefix};
 use super::unite::{self, United};
-use super::{Reporter, escape, render, summary};
+use super::{Reporter, Unused, escape, render, summary};
 use crate::access::Operation;
+use crate::diagnostic::Severity;
 use crate::event;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -17,12 +18,12 @@ use std::io::{self, Write};
 pub struct Sarif<W: Write> {
     out: W,
     prefix: Prefix,
-    unused: bool,
+    unused: Unused,
 }
 
 impl<W: Write> Sarif<W> {
-    /// A reporter that writes one file to `out`; with `unused`, unused grants are results too.
-    pub fn new(out: W, prefix: Prefix, unused: bool) -> Self {
+    /// A reporter that writes one file to `out`; unused grants are results as `unused` says.
+    pub fn new(out: W, prefix: Prefix, unused: Unused) -> Self {
         Self { out, prefix, unused }
     }
 }
@@ -36,7 +37,7 @@ impl<W: Write> Reporter for Sarif<W> {
 }
 
 /// Writes a report, which may be a merged one, as SARIF.
-pub fn write(report: &Report, prefix: &Prefix, unused: bool, out: &mut impl Write) -> io::Result<()> {
+pub fn write(report: &Report, prefix: &Prefix, unused: Unused, out: &mut impl Write) -> io::Result<()> {
     let text = serde_json::to_string_pretty(&Log::new(report, prefix, unused))?;
     out.write_all(escape::json(text).as_bytes())?;
     out.write_all(b"\n")?;
@@ -156,24 +157,18 @@ struct Region {
 }
 
 impl Log {
-    fn new(report: &Report, prefix: &Prefix, unused: bool) -> Self {
+    fn new(report: &Report, prefix: &Prefix, unused: Unused) -> Self {
         let mut results: Vec<_> =
             unite::wire(report).iter().map(|united| violation(united, prefix)).collect();
-        if unused {
+        if let Some(severity) = unused.severity(report) {
+            let level = if severity == Severity::Error { "error" } else { "warning" };
             for grant in &report.unused {
                 let place = &grant.place;
                 results.push(Finding {
                     rule_id: UNUSED,
                     rule_index: Operation::ALL.len(),
-                    level: "warning",
-                    message: Message {
-                        text: format!(
-                            "unused grant: `{}` in `{}.{}`",
-                            escape::line(&place.entry),
-                            escape::line(&place.table),
-                            escape::line(&place.key)
-                        ),
-                    },
+                    level,
+                    message: Message { text: render::unused_title(grant) },
                     locations: [location(prefix.grant(place), prefix)],
                     partial_fingerprints: fingerprint(&[
                         &place.manifest,

@@ -1,6 +1,6 @@
 //! The same access from the same place, once; and the grants that nothing used.
 
-use super::json::wire::{Place, Report, UnusedGrant, Violation};
+use super::json::wire::{Grant, Place, Report, UnusedGrant, Violation};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -45,19 +45,36 @@ pub fn violations<'r>(all: impl IntoIterator<Item = &'r Violation>) -> Vec<Unite
 /// packages inherit is unused if none of them used it. Grants of the command line are not asked for:
 /// they last for one run.
 pub fn unused(report: &Report) -> Vec<UnusedGrant> {
-    let mut uses: BTreeMap<(&Place, usize), (&str, u64)> = BTreeMap::new();
+    let mut uses: BTreeMap<(&Place, usize), (&str, &[String], u64)> = BTreeMap::new();
     for target in &report.targets {
         // The same entry twice on one line is two grants.
         let mut seen: BTreeMap<&Place, usize> = BTreeMap::new();
         for grant in target.grants.iter().filter(|grant| !grant.place.manifest.is_empty()) {
             let before = seen.entry(&grant.place).or_default();
-            let (_, sum) = uses.entry((&grant.place, *before)).or_insert((&target.package, 0));
+            let (_, _, sum) = uses.entry((&grant.place, *before)).or_insert((&target.package, &grant.by, 0));
             *sum = sum.saturating_add(grant.uses);
             *before += 1;
         }
     }
     uses.into_iter()
-        .filter(|(_, (_, uses))| *uses == 0)
-        .map(|((place, _), (package, _))| UnusedGrant { package: package.to_owned(), place: place.clone() })
+        .filter(|(_, (_, _, uses))| *uses == 0)
+        .map(|((place, _), (package, by, _))| UnusedGrant {
+            package: package.to_owned(),
+            place: place.clone(),
+            by: by.to_vec(),
+        })
         .collect()
+}
+
+/// The grants for single crates that were used, each with its uses in all targets.
+pub fn used_by_crates(report: &Report) -> Vec<(&Grant, u64)> {
+    let mut used: Vec<(&Grant, u64)> = Vec::new();
+    let grants = report.targets.iter().flat_map(|target| &target.grants);
+    for grant in grants.filter(|grant| !grant.by.is_empty() && grant.uses > 0) {
+        match used.iter_mut().find(|(known, _)| known.place == grant.place && known.by == grant.by) {
+            Some((_, uses)) => *uses = uses.saturating_add(grant.uses),
+            None => used.push((grant, grant.uses)),
+        }
+    }
+    used
 }

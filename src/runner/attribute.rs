@@ -157,6 +157,7 @@ pub fn grant_uses(
         .map(|grant| GrantUse {
             id: grant.id.0,
             place: place(&grant.provenance, workspace),
+            by: grant.by.clone(),
             uses: uses.get(&grant.id).copied().unwrap_or(0),
         })
         .collect()
@@ -186,6 +187,9 @@ pub fn trap_note(outcome: &GuestOutcome, origin: &Origin) -> Diagnostic {
     Diagnostic::new(Severity::Note, "trap", format!("{why} in `{}`{place}", frame.function))
 }
 
+/// The code of [`stuck_notes`].
+pub const STUCK: &str = "unreachable-call";
+
 /// What the program contains that can never reach the host: it fails inside the guest, where no
 /// wall sees it.
 pub fn stuck_notes(facts: &Facts) -> Vec<Diagnostic> {
@@ -202,5 +206,5 @@ fn stuck_note(call: &StuckCall) -> Diagnostic {
         callers.join(", "),
         call.function
     );
-    Diagnostic::new(Severity::Note, "unreachable-call", message)
+    Diagnostic::new(Severity::Note, STUCK, message)
 }

@@ -2,17 +2,17 @@
 //! changing the package (but its protected places), cargo's folder for tests and the private
 //! directory, and environment variables that do not look like secrets. Both walls hold it.
 
-use crate::access::{Access, Decision, ExceptionId, GrantId, Operation, OperationSet, Resource};
+use crate::access::{Access, Decision, GrantId, Operation, OperationSet, Resource};
 use crate::event::{TargetReport, Violation};
 use crate::policy::decide::is_implied_env;
 use crate::policy::protected::Protected;
 use crate::policy::{
-    Component, Decider, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern,
-    Places, Policy, Provenance, Scope,
+    Component, Decider, EnvPattern, Exception, Grant, GrantPattern, PathPattern, Places, Policy, Provenance,
+    Scope,
 };
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component as Part, Path};
+use std::path::Path;
 
 /// How deep a folder is taken apart to leave out a sensitive place in it: what lies deeper is not
 /// let through at all.
@@ -77,34 +77,23 @@ pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> 
     }
     // What cargo names in CARGO_TARGET_TMPDIR, with and without our own target directory.
     for folder in ["tmp", "sandbox/tmp"] {
-        let components = literals(&places.target_dir.join(folder));
-        let pattern = GrantPattern::Path(PathPattern { base: PathBase::Root, components, exact: false });
+        let pattern = GrantPattern::Path(at(&places.target_dir.join(folder)));
         push(&mut around, pattern, OperationSet::FS_ALL, true);
     }
-    let target = literals(&places.target_dir);
     let names = protected.names().map(|name| {
-        let mut components = literals(&places.package);
-        components.extend([Component::AnyDepth, name.clone()]);
-        components
+        let mut pattern = at(&places.package);
+        pattern.components.extend([Component::AnyDepth, name.clone()]);
+        pattern
     });
-    for components in names.chain([target]) {
-        around.exceptions.push(Exception {
-            id: ExceptionId(around.exceptions.len() as u32),
-            kind: ExceptionKind::Protected,
-            pattern: PathPattern { base: PathBase::Root, components, exact: false },
-            target: None,
-            scope: Scope::Always,
-            provenance: Provenance::default(),
-        });
+    for pattern in names.chain([at(&places.target_dir)]) {
+        around.exceptions.push(Exception::protected(around.exceptions.len(), pattern));
     }
     around
 }
 
 /// Grants reading a folder whole, or, where a sensitive place lies in it, what is around that.
 fn carve(folder: &Path, depth: usize, protected: &Protected, around: &mut Policy) {
-    let components = literals(folder);
-    let pattern = PathPattern { base: PathBase::Root, components, exact: false };
-    match protected.conflict(OperationSet::FS_READ, &pattern) {
+    match protected.conflict(OperationSet::FS_READ, &at(folder)) {
         None => add(around, folder, OperationSet::FS_READ),
         // It is inside of one.
         Some(conflict) if conflict.exact => {}
@@ -122,9 +111,7 @@ fn carve(folder: &Path, depth: usize, protected: &Protected, around: &mut Policy
 }
 
 fn add(around: &mut Policy, path: &Path, operations: OperationSet) {
-    let components = literals(path);
-    let pattern = GrantPattern::Path(PathPattern { base: PathBase::Root, components, exact: false });
-    push(around, pattern, operations, false);
+    push(around, GrantPattern::Path(at(path)), operations, false);
 }
 
 fn push(around: &mut Policy, pattern: GrantPattern, operations: OperationSet, protected: bool) {
@@ -140,19 +127,14 @@ fn push(around: &mut Policy, pattern: GrantPattern, operations: OperationSet, pr
     });
 }
 
-fn literals(path: &Path) -> Vec<Component> {
-    path.components()
-        .filter_map(|part| match part {
-            Part::Normal(name) => Some(Component::Literal(name.as_bytes().to_vec())),
-            _ => None,
-        })
-        .collect()
+fn at(path: &Path) -> PathPattern {
+    PathPattern::at(path.as_os_str().as_bytes())
 }
 
 /// A policy whose paths are those of a guest that sees `folder` as `/`, as the kernel sees them.
 pub(super) fn beneath(policy: &Policy, folder: &Path) -> Policy {
     let mut outside = policy.clone();
-    let prefix = literals(folder);
+    let prefix = at(folder).components;
     let moved = |pattern: &mut PathPattern| {
         pattern.components.splice(0..0, prefix.iter().cloned());
     };

@@ -1,7 +1,6 @@
 //! Every format over the same events, and readers that take each one apart.
 
 use cargo_sandbox::event::{Report, RunEvent};
-use cargo_sandbox::report::Reporter;
 use cargo_sandbox::report::github::Github;
 use cargo_sandbox::report::human::{Human, Options};
 use cargo_sandbox::report::json::Json;
@@ -9,6 +8,7 @@ use cargo_sandbox::report::junit::Junit;
 use cargo_sandbox::report::locate::Prefix;
 use cargo_sandbox::report::messages::Messages;
 use cargo_sandbox::report::sarif::Sarif;
+use cargo_sandbox::report::{Reporter, Unused};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -39,7 +39,7 @@ impl Written {
 }
 
 pub(crate) fn options() -> Options {
-    Options { unused: true, base: Some("/w".into()), ..Options::default() }
+    Options { unused: Unused::Warn, base: Some("/w".into()), ..Options::default() }
 }
 
 pub(crate) fn prefix() -> Prefix {
@@ -67,7 +67,7 @@ pub(crate) fn write(events: &[RunEvent], report: &Report) -> Written {
         json: text(&|out| run(Json::new(out), events, report)),
         messages: text(&|out| run(Messages::new(out), events, report)),
         junit: text(&|out| run(Junit::new(out), events, report)),
-        sarif: text(&|out| run(Sarif::new(out, prefix(), true), events, report)),
+        sarif: text(&|out| run(Sarif::new(out, prefix(), Unused::Warn), events, report)),
         github: text(&|out| {
             run(Github::new(out, options(), prefix()).expect("a token"), events, report);
         }),

@@ -126,8 +126,8 @@ pub(crate) fn target() -> TargetReport {
         duration: Duration::from_millis(7),
         outcome: Some(GuestOutcome::Exited(0)),
         grants: vec![
-            GrantUse { id: 0, place: place(6, "input.txt"), uses: 3 },
-            GrantUse { id: 1, place: place(7, "assets/*.json"), uses: 0 },
+            GrantUse { id: 0, place: place(6, "input.txt"), by: Vec::new(), uses: 3 },
+            GrantUse { id: 1, place: place(7, "assets/*.json"), by: Vec::new(), uses: 0 },
         ],
         violations: Vec::new(),
         tests: Vec::new(),
@@ -290,6 +290,7 @@ pub(crate) fn hostile(text: &str) -> Report {
                 grants: vec![GrantUse {
                     id: 0,
                     place: GrantPlace { manifest: text.to_owned(), text: text.to_owned(), ..place(1, "") },
+                    by: vec![text.to_owned()],
                     uses: 0,
                 }],
                 violations: vec![third],

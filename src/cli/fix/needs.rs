@@ -2,13 +2,12 @@
 
 use super::{Fixing, table_of};
 use crate::access::{Access, Operation, OperationSet, Resource};
+use crate::cli::doctest;
 use crate::diagnostic::Diagnostic;
 use crate::edit::{Addition, Need, case_index, generalise};
 use crate::event::{Report, TargetReport, Violation};
 use crate::policy::protected::Protected;
-use crate::policy::{
-    self, Bindings, Component, PathBase, PathPattern, Scope, Target, TargetKind, compare, lint,
-};
+use crate::policy::{self, Bindings, PathPattern, Scope, Target, TargetKind, compare, lint};
 use crate::report::escape;
 use crate::runner::looks_secret;
 use std::collections::BTreeSet;
@@ -162,7 +161,9 @@ fn suggest(
         _ => TargetKind::Bin,
     };
     let bind = Bindings { tmp: None, current_dir: fixing.permissions.places.package.clone() };
-    let target = Target { kind, name: &target.name, test: violation.test.as_deref(), bind: &bind };
+    // The name of an example is only known when it is over, so no case can be for it.
+    let test = violation.test.as_deref().filter(|_| target.kind != doctest::KIND);
+    let target = Target { kind, name: &target.name, test, bind: &bind };
     let permissions = fixing.permissions;
     policy::suggest(
         &permissions.policy,
@@ -179,8 +180,7 @@ fn entries_of(group: &Group, fixing: &Fixing<'_>) -> Vec<Entry> {
     let protected = Protected::new(places);
     let holds = |folder: &Path| {
         // What holds a protected place is not granted as a whole, whichever the operation.
-        let components = literals(folder);
-        let pattern = PathPattern { base: PathBase::Root, components, exact: false };
+        let pattern = PathPattern::at(folder.as_os_str().as_bytes());
         if protected.conflict(OperationSet::FS_ALL, &pattern).is_some() {
             return None;
         }
@@ -217,11 +217,6 @@ fn count(folder: &Path, most: usize) -> Option<usize> {
         }
     }
     Some(files)
-}
-
-fn literals(path: &Path) -> Vec<Component> {
-    let parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty());
-    parts.map(|part| Component::Literal(part.to_vec())).collect()
 }
 
 /// The same entry for several crates becomes one that names them all.
@@ -331,9 +326,7 @@ fn mark(access: &Access, fixing: &Fixing<'_>, protected: bool) -> Option<String>
     match &access.resource {
         Resource::Env(name) => looks_secret(name).then(|| "it looks like a secret".to_owned()),
         Resource::Path(path) if protected => {
-            let components = literals(Path::new(OsStr::from_bytes(path)));
-            let pattern = PathPattern { base: PathBase::Root, components, exact: false };
-            let conflict = Protected::new(places).conflict(OperationSet::FS_ALL, &pattern);
+            let conflict = Protected::new(places).conflict(OperationSet::FS_ALL, &PathPattern::at(path));
             Some(conflict.map_or("it is a protected place".to_owned(), |conflict| conflict.why.to_owned()))
         }
         resource => lint::marked(places, resource.bytes()),

@@ -245,6 +245,29 @@ fn what_cannot_be_allowed_says_why() {
     let raw = Resource::Path(b"/w/p/\xff".to_vec());
     assert!(suggestion("", Operation::Read, raw, TargetKind::Bin, None).suggestion.is_none());
     assert!(suggestion("", Operation::List, path("/"), TargetKind::Bin, None).suggestion.is_none());
+    // A name that is another one each time: of the folder around `{tmp}`, and of a process.
+    for name in [
+        "/w/target/sandbox/run",
+        "/w/target/sandbox/run/2",
+        "/proc/self/mem",
+        "/proc/7",
+        "/proc/thread-self/x",
+    ] {
+        let found = suggestion("", Operation::List, path(name), TargetKind::Bin, None);
+        let note = found.note.unwrap_or_default();
+        assert!(found.suggestion.is_none() && note.contains("another name each time"), "{name}: {note}");
+    }
+    assert!(
+        suggestion("", Operation::Read, path("/w/target/tmp"), TargetKind::Bin, None).suggestion.is_some()
+    );
+    assert!(
+        suggestion("", Operation::Read, path("/proc/cpuinfo"), TargetKind::Bin, None).suggestion.is_some()
+    );
+    let found = suggestion("", Operation::Read, path("/home/u/.ssh/id"), TargetKind::Bin, None);
+    assert_eq!(found.note.as_deref(), Some("`{home}/.ssh` is a sensitive place: it holds private keys"));
+    let found = suggestion("", Operation::Delete, path("/w/p/src"), TargetKind::Bin, None);
+    let note = "no entry can allow it: it contains the protected place `{package}/src` (it holds the sources of the package)";
+    assert_eq!((found.suggestion, found.note.as_deref()), (None, Some(note)));
     let bad = Resource::Env(b"A=B".to_vec());
     assert!(suggestion("", Operation::EnvRead, bad, TargetKind::Bin, None).suggestion.is_none());
 }

@@ -172,7 +172,12 @@ impl From<&event::TargetReport> for wire::Target {
             grants: target
                 .grants
                 .iter()
-                .map(|grant| wire::Grant { id: grant.id, place: (&grant.place).into(), uses: grant.uses })
+                .map(|grant| wire::Grant {
+                    id: grant.id,
+                    place: (&grant.place).into(),
+                    by: grant.by.clone(),
+                    uses: grant.uses,
+                })
                 .collect(),
             violations: Vec::new(),
             tests: target.tests.iter().map(Into::into).collect(),

@@ -131,7 +131,7 @@ pub struct Target {
     pub version: String,
     /// Target name.
     pub name: String,
-    /// `bin`, `example`, `lib`, `test`, …
+    /// `bin`, `example`, `lib`, `test`, …, or `doc` for the doc tests of a package.
     pub kind: String,
     /// The wasm file.
     pub artifact: Text,
@@ -224,6 +224,8 @@ pub struct Grant {
     pub id: u32,
     /// Where it was written.
     pub place: Place,
+    /// The only crates whose accesses it allows; empty for all.
+    pub by: Vec<String>,
     /// Accesses that it allowed.
     pub uses: u64,
 }
@@ -236,6 +238,8 @@ pub struct UnusedGrant {
     pub package: String,
     /// Where it was written.
     pub place: Place,
+    /// The only crates that it is for; empty for all.
+    pub by: Vec<String>,
 }
 
 /// One test.
