@@ -62,24 +62,30 @@ impl PackagePolicy {
         }
         let set =
             self.set.iter().filter(|(scope, _)| binding(scope)).flat_map(|(_, set)| set.clone()).collect();
+        let grants: Vec<Grant> = self
+            .grants
+            .iter()
+            .filter(|grant| grants(&grant.scope))
+            .filter_map(|g| bind_grant(g, bind))
+            .collect();
+        let exceptions: Vec<Exception> = self
+            .exceptions
+            .iter()
+            .filter(|exception| binding(&exception.scope))
+            .filter_map(|exception| bind_exception(exception, bind))
+            .collect();
+        let tmp_view = self.tmp_names.view(&grants, &exceptions, bind);
+        let current_dir = bytes(&bind.current_dir);
+        let seen = tmp_view.as_ref().and_then(|view| view.real(current_dir));
         Policy {
             package: self.package.clone(),
-            grants: self
-                .grants
-                .iter()
-                .filter(|grant| grants(&grant.scope))
-                .filter_map(|g| bind_grant(g, bind))
-                .collect(),
-            exceptions: self
-                .exceptions
-                .iter()
-                .filter(|exception| binding(&exception.scope))
-                .filter_map(|exception| bind_exception(exception, bind))
-                .collect(),
+            grants,
+            exceptions,
             set,
             limits,
             links: self.links.clone(),
-            current_dir: bytes(&bind.current_dir).to_vec(),
+            current_dir: seen.unwrap_or_else(|| current_dir.to_vec()),
+            tmp_view,
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Target<'a> {
     pub test: Option<&'a str>,
     /// As it was bound for that run.
     pub bind: &'a Bindings,
+    /// It called its private directory `/tmp`.
+    pub saw_tmp: bool,
 }
 
 /// TOML that would allow an access.
@@ -39,6 +41,8 @@ pub struct Suggestion {
     pub entry: String,
     /// It must be written `{ path = "…", protected = true }`.
     pub protected: bool,
+    /// It must be written `{ path = "{tmp}", as = "/tmp" }`.
+    pub as_tmp: bool,
     /// The scope of the table.
     pub scope: Scope,
     /// The lines to paste.
@@ -82,32 +86,44 @@ pub fn suggest(
         Operation::Delete => EntryKey::Delete,
         Operation::EnvRead => EntryKey::EnvRead,
     };
-    let (entry, protected) = match &access.resource {
+    let (scope, prefix, note) = table(policy, target);
+    let Entry { entry, protected, as_tmp } = match &access.resource {
         Resource::Env(name) => match std::str::from_utf8(name).ok().map(escape) {
-            Some(entry) if parse_env(&entry).is_ok() => (entry, false),
+            Some(entry) if parse_env(&entry).is_ok() => Entry { entry, protected: false, as_tmp: false },
             _ => return Suggested::none("a manifest cannot name this variable"),
         },
-        Resource::Path(path) => match path_entry(policy, places, key, path, target) {
+        Resource::Path(path) => match path_entry(policy, places, key, path, target, &scope) {
             Ok(found) => found,
             Err(note) => return Suggested::none(note),
         },
     };
-    let (scope, prefix, note) = table(policy, target);
     let key_name = match key {
         EntryKey::EnvRead => "read",
         _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
     };
     let table = format!("{prefix}.{}", access.operation.table());
     let quoted = quoted(&entry);
-    let value = if protected { format!("{{ path = {quoted}, protected = true }}") } else { quoted };
+    let value = match (protected, as_tmp) {
+        (true, _) => format!("{{ path = {quoted}, protected = true }}"),
+        (_, true) => format!("{{ path = {quoted}, as = \"/tmp\" }}"),
+        _ => quoted,
+    };
     let paste = match &scope {
         // A second header would start a second case.
         Scope::Case { .. } => format!("{}.{key_name} = [{value}]", access.operation.table()),
         _ => format!("[{table}]\n{key_name} = [{value}]"),
     };
     let key = key_name.to_owned();
-    let suggestion =
-        Some(Suggestion { manifest: manifest.to_owned(), table, key, entry, protected, scope, paste });
+    let suggestion = Some(Suggestion {
+        manifest: manifest.to_owned(),
+        table,
+        key,
+        entry,
+        protected,
+        as_tmp,
+        scope,
+        paste,
+    });
     Suggested { suggestion, note }
 }
 
@@ -116,10 +132,19 @@ fn is_above(policy: &PackagePolicy, access: &Access, target: &Target<'_>) -> boo
     if policy.above.is_empty() {
         return false;
     }
-    let above = PackagePolicy { grants: policy.above.clone(), ..PackagePolicy::default() };
+    let tmp_names = policy.tmp_names.clone();
+    let above = PackagePolicy { grants: policy.above.clone(), tmp_names, ..PackagePolicy::default() };
     let above = above.for_target(target.kind, target.name, target.test, target.bind);
-    let decision = Decider::new(&above).decide(access.operation, &access.resource);
+    let seen = above.tmp_view.as_ref().and_then(|view| view.real(access.resource.bytes()));
+    let resource = seen.map_or_else(|| access.resource.clone(), Resource::Path);
+    let decision = Decider::new(&above).decide(access.operation, &resource);
     matches!(decision, Decision::Allowed(Some(_)) | Decision::DependsOnOrigin)
+}
+
+struct Entry {
+    entry: String,
+    protected: bool,
+    as_tmp: bool,
 }
 
 fn path_entry(
@@ -128,7 +153,8 @@ fn path_entry(
     key: EntryKey,
     path: &[u8],
     target: &Target<'_>,
-) -> Result<(String, bool), String> {
+    scope: &Scope,
+) -> Result<Entry, String> {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
     let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
     let binds = |exception: &&Exception| {
@@ -148,7 +174,13 @@ fn path_entry(
     if let Some(tmp) = target.bind.tmp.as_deref().map(bytes).filter(|tmp| !tmp.is_empty())
         && path.strip_prefix(tmp).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     {
-        return Ok(("{tmp}".to_owned(), false));
+        return Ok(Entry { entry: "{tmp}".to_owned(), protected: false, as_tmp: target.saw_tmp });
+    }
+    // Whoever changes something there means a place for temporary files; whoever only looks may mean
+    // what others have put there.
+    if matches!(key, EntryKey::Write | EntryKey::Delete) && policy.could_stand(path, scope, &cut, target.bind)
+    {
+        return Ok(Entry { entry: "{tmp}".to_owned(), protected: false, as_tmp: true });
     }
     let Some(entry) = entry_for(path, places) else {
         return Err("a manifest cannot name this path: it is not valid UTF-8".to_owned());
@@ -159,8 +191,8 @@ fn path_entry(
         _ => return Err("a manifest cannot name this path".to_owned()),
     }
     match Protected::new(places).conflict(operations(key), &means) {
-        None => Ok((entry, false)),
-        Some(conflict) if conflict.exact => Ok((entry, true)),
+        None => Ok(Entry { entry, protected: false, as_tmp: false }),
+        Some(conflict) if conflict.exact => Ok(Entry { entry, protected: true, as_tmp: false }),
         Some(conflict) => {
             Err(format!("no entry can allow it: it contains the protected place `{}`", conflict.place))
         }

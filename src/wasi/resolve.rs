@@ -7,6 +7,7 @@
 use super::gate::{Denial, Fault, Gate};
 use super::types::Errno;
 use crate::access::Operation;
+use crate::policy::TMP;
 use rustix::fs::{Mode as Bits, OFlags};
 use rustix::io::Errno as Native;
 use std::os::fd::{AsFd, OwnedFd};
@@ -138,6 +139,14 @@ pub(crate) fn resolve(gate: &Gate, text: &[u8], pinned: usize, follow: bool) -> 
         let parent = path.len();
         path.push(b'/');
         path.extend_from_slice(&component);
+        if path == TMP
+            && let Some(to) = gate.in_place_of_tmp(rest.last().map(Vec::as_slice))
+        {
+            directories.clear();
+            path.clear();
+            push_components(&mut rest, to)?;
+            continue;
+        }
         let goes_up = rest.iter().any(|name| name == b"..");
         if !gate.is_on_the_way(&path) {
             if goes_up {

@@ -167,7 +167,7 @@ fn suggestion(
     test: Option<&str>,
 ) -> Suggested {
     let bind = bindings();
-    let target = Target { kind, name: "main", test, bind: &bind };
+    let target = Target { kind, name: "main", test, bind: &bind, saw_tmp: false };
     suggest(&loaded(text).policy, &machine(), "Cargo.toml", &Access { operation, resource }, &target)
 }
 
