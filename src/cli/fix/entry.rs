@@ -29,10 +29,10 @@ pub(super) fn unite_crates(entries: &mut Vec<Entry>) {
         let same = |known: &&mut Entry| {
             known.scope == entry.scope && known.key == entry.key && known.what == entry.what
         };
-        let known = united.iter_mut().find(same).map(|known| {
+        let mut known = united.iter_mut().find(same);
+        if let Some(known) = &mut known {
             known.as_tmp |= entry.as_tmp;
-            known
-        });
+        }
         match known {
             Some(known) if known.by.is_empty() || entry.by.is_empty() => known.by.clear(),
             Some(known) => {
