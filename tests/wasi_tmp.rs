@@ -105,6 +105,10 @@ fn dots_lead_from_it_to_what_is_really_above() {
         "read /tmp/../passwd -- stat /tmp/.. -- list /tmp/../out -- read /tmp/../../../etc/passwd -- read /etc/../tmp/f \
          -- write /tmp/../new x -- read /tmp/../private/f",
     );
+    // From a name that stays what it is up again is where the guest sees `/tmp`.
+    let around = place.in_it("read @/../f -- read @/box/../../f -- list @/.. -- read @/../../tmp/f");
+    let (read, listed) = ("ok text", "ok f");
+    seeing(&place).probe(&around).fine(&[read, read, listed, read]);
     let up = "fs-read /etc/passwd";
     place.violated(
         ended,

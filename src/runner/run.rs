@@ -115,10 +115,10 @@ pub fn run(
     let mut tmp_root = if wants_tmp(subject.policy) || setup.audit { Some(TmpRoot::new()?) } else { None };
     let tmp = tmp_root.as_mut().map(TmpRoot::make).transpose()?;
     let bind = Bindings { tmp: tmp.clone(), current_dir: program.current_dir.clone() };
-    // Beneath another root there is no way to the private directory.
-    let audited = (setup.audit && program.root.is_none()).then(|| with_tmp_view(subject.policy.clone()));
+    let audited = setup.audit.then(|| with_tmp_view(subject.policy.clone()));
     let package = audited.as_ref().unwrap_or(subject.policy);
     let mut policy = package.for_target(program.kind, &program.target, program.test.as_deref(), &bind);
+    // Beneath another root there is no way to the private directory.
     policy.tmp_view.take_if(|_| program.root.is_some());
     let policy = complete(policy, subject, tmp.as_deref());
     let root = match &program.root {
