@@ -207,6 +207,8 @@ pub struct Suggestion {
     pub key: String,
     /// The entry in the manifest's pattern syntax, not yet quoted for TOML.
     pub entry: String,
+    /// It must be written `{ path = "{tmp}", as = "/tmp" }`.
+    pub as_tmp: bool,
     /// The lines to paste.
     pub paste: String,
 }

@@ -137,6 +137,31 @@ fn paths_are_relative_to_the_caller_and_tests_have_their_own_answer() {
 }
 
 #[test]
+fn where_the_private_directory_is_seen_is_told() {
+    let fixture = Fixture::copy("as-tmp");
+    let (status, why) = asked(&fixture, "create", "/tmp/x/../y");
+    assert_eq!((status, &why["resource"]), (0, &"{tmp}/y".into()));
+    let (status, why) = asked(&fixture, "create", "/tmp/x");
+    assert_eq!((status, &why["resource"], &why["landlock"]), (0, &"{tmp}/x".into(), &"allows".into()));
+    let because = &why["because"][0];
+    assert_eq!((&because["as"], &because["entry"]), (&"/tmp".into(), &"{tmp}".into()), "{why:#}");
+    let human = run(fixture.command(["why", "--op", "list", "/tmp"])).expect(0);
+    assert!(human.stdout.contains("  `{tmp}` in `package.metadata.sandbox.fs.read`"), "{}", human.stdout);
+    let human = run(fixture.command(["why", "--op", "delete", "/tmp/x"])).expect(0);
+    assert!(
+        human.stdout.contains("  `{tmp}` as `/tmp` in `package.metadata.sandbox.fs.write`"),
+        "{}",
+        human.stdout
+    );
+    let checked = run(fixture.command(["check"])).expect(0);
+    assert_eq!(checked.stdout.matches("      as        /tmp\n").count(), 1, "{}", checked.stdout);
+    assert!(checked.stderr.is_empty(), "nothing is odd about it: {}", checked.stderr);
+    let unseen = fixture.manifest(|text| text.replace("{ path = \"{tmp}\", as = \"/tmp\" }", "\"{tmp}\""));
+    let why = run(unseen.command(["why", "--op", "create", "/tmp/x"])).expect(77);
+    assert!(why.stdout.contains("write = [{ path = \"{tmp}\", as = \"/tmp\" }]"), "{}", why.stdout);
+}
+
+#[test]
 fn variables_and_grants_by_crate_are_answered_for() {
     let fixture = Fixture::copy("any-access");
     for (name, status) in [("APP_MODE", 0), ("GREETING", 0), ("PATH", 77), ("NO_COLOR", 0)] {

@@ -38,6 +38,12 @@ fn what_a_policy_gained_and_lost_is_said_for_each_crate() {
         "{}",
         annotated.stderr
     );
+    let seen = committed("as-tmp");
+    let plain = run(seen.command(["diff", "HEAD"])).expect(0);
+    assert!(plain.stdout.contains("0 gained"), "{}", plain.stdout);
+    let seen = seen.manifest(|text| text.replace("[\"{tmp}\"]", "[{ path = \"{tmp}\", as = \"/tmp\" }]"));
+    let more = run(seen.command(["diff", "HEAD"])).expect(80);
+    assert!(more.stdout.contains("+ read, list `{tmp}` as `/tmp` ("), "{}", more.stdout);
     // Less is nothing gained; an exception that goes is.
     let narrower =
         committed("deny-inside-grant").manifest(|text| text.replace("[\"assets\"]", "[\"assets/deep\"]"));

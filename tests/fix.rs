@@ -77,6 +77,19 @@ fn a_fix_writes_the_smallest_grants_and_a_second_one_nothing() {
     assert_least(&fixture, "run", &[]);
 }
 
+/// The entries of an array: strings without commas, and tables.
+fn split(array: &str) -> Vec<&str> {
+    let inside = |text: &str| text.matches('{').count() > text.matches('}').count();
+    let ends = array.match_indices(", ").map(|(at, _)| at).filter(|at| !inside(&array[..*at]));
+    let mut start = 0;
+    let mut entries = Vec::new();
+    for end in ends.chain([array.len()]) {
+        entries.push(&array[start..end]);
+        start = end + 2;
+    }
+    entries
+}
+
 /// Without any one entry it is 77, with one more it is 79.
 fn assert_least(fixture: &Fixture, command: &str, guest: &[&str]) {
     let fixed = fixture.read("Cargo.toml").expect("a manifest");
@@ -95,7 +108,7 @@ fn assert_least(fixture: &Fixture, command: &str, guest: &[&str]) {
         for (start, _) in fixed.match_indices(&format!("\n{key} = [")) {
             let open = start + fixed[start..].find('[').expect("just matched");
             let close = open + fixed[open..].find("]\n").expect("an array ends");
-            let entries: Vec<&str> = fixed[open + 1..close].split(", ").collect();
+            let entries = split(&fixed[open + 1..close]);
             for left_out in 0..entries.len() {
                 let mut kept = entries.clone();
                 kept.remove(left_out);
@@ -104,7 +117,9 @@ fn assert_least(fixture: &Fixture, command: &str, guest: &[&str]) {
                 assert_eq!(run.status, 77, "without {}:\n{text}\n{}", entries[left_out], run.stderr);
                 removed += 1;
             }
-            for more in ["never/used", &entries[0].trim_matches(['"', '\'']).replace(']', "x")] {
+            let plain = entries[0].trim_matches(['"', '\'']).replace(']', "x");
+            let other = if entries[0].starts_with('{') { "{tmp}" } else { &plain };
+            for more in ["never/used", other] {
                 let text = format!("{}[\"{more}\", {}", &fixed[..open], &fixed[open + 1..]);
                 let run = with(&text);
                 assert_eq!(run.status, 79, "with {more}:\n{text}\n{}", run.stderr);
@@ -149,6 +164,92 @@ fn temporary_names_become_tmp() {
     assert!(fixed.contains("read = [\"{tmp}\"]\nwrite = [\"{tmp}\"]"), "{fixed}");
     assert!(!fixed.contains("TMPDIR"), "{fixed}");
     run(fixture.command(["run", "--unused", "deny"])).expect(0);
+}
+
+const AS: &str = "{ path = \"{tmp}\", as = \"/tmp\" }";
+
+#[test]
+fn tests_that_insist_on_tmp_find_their_private_directory_there() {
+    let fixture = bare("tests-as-tmp");
+    let first = fix(&fixture, "test", &[], &[]).expect(0);
+    assert!(
+        first.stderr.contains("What a guest called `/tmp` was its private directory"),
+        "{}",
+        first.stderr
+    );
+    let fixed = fixture.read("Cargo.toml").expect("a manifest");
+    assert!(fixed.contains(&format!("\nread = [{AS}]\nwrite = [{AS}]\n")), "{fixed}");
+    assert!(
+        !fs::exists("/tmp/cargo-sandbox-fixture").expect("it can be looked for"),
+        "nothing is left behind"
+    );
+    fix(&fixture, "test", &[], &[]).expect(0);
+    assert_eq!(fixture.read("Cargo.toml"), Some(fixed), "a second time");
+    assert_least(&fixture, "test", &[]);
+}
+
+#[test]
+fn a_grant_that_lacks_only_where_it_is_seen_gets_that() {
+    let fixture = Fixture::copy("as-tmp").manifest(|text| {
+        text.replace(AS, "\n    # why\n    \"{tmp}\", # because\n    \"out\",\n").replace("read =", "list =")
+    });
+    let audit = run(fixture.command(["run", "--audit"])).expect(0);
+    assert!(audit.stderr.contains(&format!("write = [{AS}]")), "{}", audit.stderr);
+    fix(&fixture, "run", &[], &[]).expect(0);
+    let fixed = fixture.read("Cargo.toml").expect("a manifest");
+    let written = format!("\nwrite = [\n    # why\n    {AS}, # because\n    \"out\",\n]\n");
+    for part in [&written, &format!("\nlist = [{AS}]\n"), &format!("\nread = [{AS}]\n")] {
+        assert!(fixed.contains(part), "{part} is not in:\n{fixed}");
+    }
+    run(fixture.command(["run"])).expect(0);
+    run(fixture.command(["run", "--fix=prune", "--allow-dirty"])).expect(0);
+    let pruned = fixture.read("Cargo.toml").expect("a manifest");
+    assert!(!pruned.contains("list =") && !pruned.contains("out") && pruned.contains("# why"), "{pruned}");
+    run(fixture.command(["run", "--unused", "deny"])).expect(0);
+}
+
+#[test]
+fn what_was_in_tmp_before_is_what_it_was_in_an_audit() {
+    let real = tempfile::tempdir_in("/tmp").expect("a folder in /tmp");
+    let file = real.path().join("f");
+    let name = file.to_str().expect("plain");
+    fs::write(&file, "real").expect("it is ours");
+    let fixture = bare("any-access");
+    fix(&fixture, "run", &[], &["read", name]).expect(0);
+    let fixed = fixture.read("Cargo.toml").expect("a manifest");
+    assert!(fixed.contains(&format!("read = [\"{name}\"]")), "{fixed}");
+    let audited = |operation: &str| {
+        let run = run(fixture.command(["run", "-q", "--audit", "--", operation, name])).expect(0);
+        run.stdout.trim().to_owned()
+    };
+    assert_eq!((&*audited("modify"), &*audited("delete"), &*audited("read")), ("denied", "denied", "works"));
+    assert_eq!(fs::read_to_string(&file).expect("it is there"), "real");
+    // Beside it, what was not there is made and is not seen afterwards.
+    fix(&fixture, "run", &[], &["create", "/tmp/cargo-sandbox-made"]).expect(0);
+    let fixed = fixture.read("Cargo.toml").expect("a manifest");
+    assert!(fixed.contains(&format!("write = [{AS}]")), "{fixed}");
+    assert!(!fs::exists("/tmp/cargo-sandbox-made").expect("it can be looked for"));
+    let tried = |operation: &str, name: &str, status| {
+        run(fixture.command(["run", "-q", "--", operation, name])).expect(status).stdout.trim().to_owned()
+    };
+    assert_eq!(tried("create", "/tmp/cargo-sandbox-made", 0), "works");
+    assert_eq!(tried("read", name, 0), "works");
+    assert_eq!(tried("modify", name, 77), "denied");
+    assert_eq!(tried("modify", "/tmp/../etc/passwd", 77), "denied");
+}
+
+#[test]
+fn what_can_only_fail_is_hidden_and_not_granted() {
+    let fixture = bare("any-access");
+    let audit = fix(&fixture, "run", &[], &["create", "/cargo-sandbox-none/a/b"]).expect(0);
+    assert_eq!(audit.stdout.trim(), "denied", "an audit lets nothing be made there");
+    let fixed = fixture.read("Cargo.toml").expect("a manifest");
+    assert!(fixed.contains("[package.metadata.sandbox.fs]\nhide = [\"/cargo-sandbox-none\"]\n"), "{fixed}");
+    let other = ["run", "-q", "--unused", "deny", "--", "create", "/cargo-sandbox-none/c"];
+    let run = run(fixture.command(other)).expect(0);
+    assert!(run.stdout.contains("No such file"), "{}", run.stdout);
+    let without = fixture.manifest(|text| text.replace("hide =", "deny ="));
+    common::run(without.command(other)).expect(77);
 }
 
 #[test]

@@ -117,6 +117,24 @@ fn tests_that_write_the_same_name_have_directories_of_their_own() {
 }
 
 #[test]
+fn tests_that_insist_on_tmp_never_meet_there() {
+    let fixture = Fixture::copy("tests-as-tmp");
+    let (run, report) = fixture.run_with_report("test", &[], &[]);
+    let run = run.expect(0);
+    assert_eq!(
+        outcomes(&report).values().filter(|outcome| **outcome == "passed").count(),
+        3,
+        "{}",
+        run.stderr
+    );
+    assert!(!std::fs::exists("/tmp/cargo-sandbox-fixture").expect("it can be looked for"));
+    let fixture = fixture.manifest(|text| text.replace(", as = \"/tmp\"", ""));
+    let (run, report) = fixture.run_with_report("test", &[], &[]);
+    run.expect(77);
+    assert!(outcomes(&report).values().all(|outcome| *outcome == "violated"), "{report:#}");
+}
+
+#[test]
 fn a_case_grants_nothing_to_other_tests() {
     let fixture = Fixture::copy("tests-case");
     let (run, report) = fixture.run_with_report("test", &[], &[]);

@@ -93,6 +93,22 @@ fn grants_of_the_command_line_and_another_root() {
 }
 
 #[test]
+fn beneath_another_root_nothing_stands_in_the_place_of_tmp() {
+    let fixture = Fixture::copy("any-access").file("root/tmp/f", "of this root\n");
+    run(fixture.command(["run", "-q"])).expect(0);
+    let artifact = fixture.path("target/sandbox/wasm32-wasip1/debug/any-access.wasm");
+    let (root, wasm) = (fixture.path("root"), artifact.to_str().expect("a plain path"));
+    let audit =
+        ["runner", "-q", "--audit", "--cwd", "/", "--root", root.to_str().expect("a plain path"), wasm];
+    let tried = |operation: &str, name: &str| {
+        run(fixture.command([&audit[..], &[operation, name]].concat())).expect(0).stdout.trim().to_owned()
+    };
+    assert_eq!(tried("read", "/tmp/f"), "works");
+    assert_eq!(tried("create", "/tmp/new"), "works");
+    assert!(fixture.path("root/tmp/new").is_dir());
+}
+
+#[test]
 fn nextest_passes_and_fails_with_our_runner() {
     let fixture = Fixture::copy("tests-case");
     let there = std::process::Command::new("cargo").args(["nextest", "--version"]).output();

@@ -370,3 +370,20 @@ fn hidden_names_are_left_out() {
     assert_eq!(ended.lines[2..], ["ok 1", "ok 2", "ok"]);
     assert_eq!(ended.violations(), [""; 0]);
 }
+
+#[test]
+fn what_was_to_be_made_is_told_as_that() {
+    let (place, run) = boxed();
+    let steps =
+        place.in_it("create-new-read @/out/new -- create-new-read @/out/f -- create-new-read @/out/no/new");
+    let wanted = ["fs-create @/out/new", "fs-create @/out/f", "fs-create @/out/no/new"];
+    place.violated(run().probe(&steps), &[DENIED; 3], &wanted);
+    let hidden = run().except(ExceptionKind::Hide, place.path("out/no")).grant("write", place.path("out"));
+    place.violated(
+        hidden.probe(&steps),
+        &[DENIED, DENIED, MISSING],
+        &["fs-read @/out/new", "fs-read @/out/f"],
+    );
+    let both = run().grant("read", place.path("out")).grant("write", place.path("out"));
+    both.probe(&steps).fine(&["ok", EXISTS, MISSING]);
+}

@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-pub(super) use table::cut;
+pub(super) use table::{TMP, cut, look, seen};
 
 /// What is said of one package: a line of `--message-format json`.
 #[derive(Debug, Serialize)]

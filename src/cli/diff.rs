@@ -103,10 +103,11 @@ fn between_revisions(
 fn of_grant(policy: &PackagePolicy, grant: &Grant, operations: OperationSet, root: &Path) -> Item {
     let operations: Vec<&str> = operations.iter().map(|operation| operation.key()).collect();
     let Provenance { file, line, table, key, text, .. } = &grant.provenance;
+    let seen = if grant.as_tmp { " as `/tmp`" } else { "" };
     let by = if grant.by.is_empty() { String::new() } else { format!(" by {}", grant.by.join(", ")) };
     Item {
         package: policy.package.clone(),
-        what: format!("{} `{text}`{by} (`{table}.{key}`)", operations.join(", ")),
+        what: format!("{} `{text}`{seen}{by} (`{table}.{key}`)", operations.join(", ")),
         manifest: file.strip_prefix(root).unwrap_or(file).to_string_lossy().into_owned(),
         line: *line,
     }

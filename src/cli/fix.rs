@@ -1,5 +1,6 @@
 //! `--fix`: from the accesses of an audit to the smallest grants in Cargo.toml.
 
+mod entry;
 mod needs;
 
 use super::args::{Fix, PolicyArgs};
@@ -117,7 +118,7 @@ fn unused_of(report: &Report, fixing: &Fixing<'_>) -> (Vec<edit::Removal>, Vec<S
         } else if place.file == fixing.package.manifest.path && place.table.starts_with("package.") {
             let (table, case) = table_of(&grant.scope, place.table.rsplit('.').next().unwrap_or("fs"));
             let (key, entry, by) = (place.key.clone(), place.text.clone(), grant.by.clone());
-            removals.push(edit::Removal { table, case, key, entry, by });
+            removals.push(edit::Removal { table, case, key, entry, by, as_tmp: grant.as_tmp });
         } else {
             kept.push(format!("`{}` in `{}.{}`", escape::line(&place.text), place.table, place.key));
         }

@@ -20,7 +20,7 @@ use crate::runner::places::Disk;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// The answer: a line of `--message-format json`.
 #[derive(Debug, Serialize)]
@@ -49,6 +49,8 @@ struct Because {
     key: String,
     entry: String,
     by: Vec<String>,
+    /// Where the guest sees it, if not at its own path.
+    r#as: Option<&'static str>,
 }
 
 /// `cargo sandbox why`. 0 if it would be allowed, 77 if not.
@@ -82,22 +84,23 @@ fn answer(
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     outputs.messages(std::mem::take(&mut permissions.warnings));
     let operation = operation(args.op);
-    let bind = Bindings { tmp: None, current_dir: permissions.places.package.clone() };
+    let tmp = Some(PathBuf::from(check::TMP));
+    let bind = Bindings { tmp, current_dir: permissions.places.package.clone() };
     let (kind, name) = match (&args.bin, &args.example) {
         (Some(name), _) => (TargetKind::Bin, name.as_str()),
         (_, Some(name)) => (TargetKind::Example, name.as_str()),
         _ if args.test.is_some() => (TargetKind::Test, ""),
         _ => (TargetKind::Bin, ""),
     };
+    let policy = permissions.policy.for_target(kind, name, args.test.as_deref(), &bind);
     let resource = if args.op == Op::Env {
         Resource::Env(args.resource.as_bytes().to_vec())
     } else {
-        let path = workspace.current_dir.join(Path::new(&args.resource));
-        Resource::Path(Disk.resolve(path.as_os_str().as_bytes()).target)
+        Resource::Path(meant(&workspace.current_dir.join(Path::new(&args.resource)), &policy))
     };
     let access = Access { operation, resource };
-    let target = Target { kind, name, test: args.test.as_deref(), bind: &bind };
-    let policy = permissions.policy.for_target(kind, name, args.test.as_deref(), &bind);
+    let saw_tmp = policy.tmp_view.as_ref().is_some_and(|view| view.holds(access.resource.bytes()));
+    let target = Target { kind, name, test: args.test.as_deref(), bind: &bind, saw_tmp };
     let (why, covered, help) = explain(args, &permissions, &policy, &access, &target);
     if args.output.message_format == MessageFormat::Json {
         let line = serde_json::to_string(&why).unwrap_or_default();
@@ -106,6 +109,27 @@ fn answer(
         check::print(&render(&why, covered, &help, &permissions));
     }
     Ok(if why.allowed { ExitStatus::Fine } else { ExitStatus::Violation })
+}
+
+/// The path that is decided on: the guest's view of `/tmp` first, then links.
+fn meant(path: &Path, policy: &Policy) -> Vec<u8> {
+    let view = |path: &[u8]| policy.tmp_view.as_ref().and_then(|view| view.real(path));
+    let plain: PathBuf = path.components().collect();
+    let goes_up = plain.components().any(|part| part == Component::ParentDir);
+    let seen = if goes_up { None } else { view(plain.as_os_str().as_bytes()) };
+    seen.unwrap_or_else(|| {
+        let target = Disk.resolve(plain.as_os_str().as_bytes()).target;
+        view(&target).unwrap_or(target)
+    })
+}
+
+/// A path as it is shown: there is no private directory yet.
+fn shown(resource: &Resource) -> String {
+    let text = String::from_utf8_lossy(resource.bytes());
+    match text.strip_prefix(check::TMP) {
+        Some(rest) => format!("{{tmp}}{rest}"),
+        None => text.into_owned(),
+    }
 }
 
 fn operation(op: Op) -> Operation {
@@ -128,7 +152,7 @@ fn explain(
     target: &Target<'_>,
 ) -> (Why, bool, Vec<String>) {
     let decision = Decider::new(policy).decide(access.operation, &access.resource);
-    let because = |provenance: &Provenance, by: &[String]| Because {
+    let because = |provenance: &Provenance, by: &[String], r#as| Because {
         manifest: provenance
             .file
             .strip_prefix(&permissions.places.workspace)
@@ -140,7 +164,9 @@ fn explain(
         key: provenance.key.clone(),
         entry: provenance.text.clone(),
         by: by.to_vec(),
+        r#as,
     };
+    let of = |grant: &Grant| because(&grant.provenance, &grant.by, check::seen(grant));
     let of_grant = |id: GrantId| permissions.policy.grants.get(id.0 as usize);
     let of_exception = |id: crate::access::ExceptionId| permissions.policy.exceptions.get(id.0 as usize);
     let is_protected =
@@ -148,23 +174,21 @@ fn explain(
     let covered = matches!(decision, Decision::Denied(Some(id)) if is_protected(id));
     let mut help = Vec::new();
     let (word, reasons) = match decision {
-        Decision::Allowed(Some(id)) => {
-            ("allowed", of_grant(id).map(|grant| because(&grant.provenance, &grant.by)).into_iter().collect())
-        }
+        Decision::Allowed(Some(id)) => ("allowed", of_grant(id).map(of).into_iter().collect()),
         Decision::Allowed(None) => {
             help.push("every guest may do this".to_owned());
             ("allowed", Vec::new())
         }
         Decision::DependsOnOrigin => {
             let able = able_by(policy, access);
-            ("depends-on-origin", able.iter().map(|grant| because(&grant.provenance, &grant.by)).collect())
+            ("depends-on-origin", able.into_iter().map(of).collect())
         }
         Decision::Hidden(id) => {
-            let place = of_exception(id).map(|exception| because(&exception.provenance, &[]));
+            let place = of_exception(id).map(|exception| because(&exception.provenance, &[], None));
             ("hidden", place.into_iter().collect())
         }
         Decision::Denied(Some(id)) if !is_protected(id) => {
-            let place = of_exception(id).map(|exception| because(&exception.provenance, &[]));
+            let place = of_exception(id).map(|exception| because(&exception.provenance, &[], None));
             ("denied", place.into_iter().collect())
         }
         // A protected place is one that an entry can name.
@@ -179,12 +203,13 @@ fn explain(
             ("denied", Vec::new())
         }
     };
-    let (landlock, landlock_wider) = landlock(args, permissions, policy, access, word == "allowed");
+    let allowed = word == "allowed";
+    let (landlock, landlock_wider) = landlock(args, permissions, policy, access, target.bind, allowed);
     let why = Why {
         reason: "sandbox-why",
         package: permissions.policy.package.clone(),
         operation: access.operation.key(),
-        resource: String::from_utf8_lossy(access.resource.bytes()).into_owned(),
+        resource: shown(&access.resource),
         allowed: matches!(decision, Decision::Allowed(_)),
         decision: word,
         because: reasons,
@@ -209,6 +234,7 @@ fn landlock(
     permissions: &Permissions,
     policy: &Policy,
     access: &Access,
+    bind: &Bindings,
     allowed: bool,
 ) -> (&'static str, Vec<String>) {
     let level = options::setup(&args.walls, false).landlock;
@@ -218,14 +244,13 @@ fn landlock(
     }
     let Resource::Path(path) = &access.resource else { return ("not-checked", Vec::new()) };
     // A test's process has the layer of its own policy on top of that of all tests.
-    let plan = kernel::plan(policy, abi, &kernel::look);
-    let look = kernel::look(path);
+    let plan = kernel::plan(policy, abi, &check::look);
+    let look = check::look(path);
     let mut answer = kernel::foretell(&plan, access.operation, path, look);
     if args.test.is_some() && answer == kernel::Answer::Allows {
-        let bind = Bindings { tmp: None, current_dir: permissions.places.package.clone() };
-        let all = cut(&permissions.policy, &Scope::Test, &bind);
+        let all = cut(&permissions.policy, &Scope::Test, bind);
         if all.grants.len() >= policy.grants.len() {
-            answer = kernel::foretell(&kernel::plan(&all, abi, &kernel::look), access.operation, path, look);
+            answer = kernel::foretell(&kernel::plan(&all, abi, &check::look), access.operation, path, look);
         }
     }
     let wider = plan.rules.iter().filter(|rule| {
@@ -261,9 +286,10 @@ fn render(why: &Why, covered: bool, help: &[String], permissions: &Permissions) 
         };
         let by =
             if because.by.is_empty() { String::new() } else { format!(", by {}", because.by.join(", ")) };
+        let seen = because.r#as.map(|seen| format!(" as `{seen}`")).unwrap_or_default();
         _ = writeln!(
             text,
-            "  `{}` in `{}.{}` at {place}{by}",
+            "  `{}`{seen} in `{}.{}` at {place}{by}",
             line(&because.entry),
             line(&because.table),
             because.key

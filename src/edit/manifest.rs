@@ -18,6 +18,8 @@ pub struct Addition {
     pub by: Vec<String>,
     /// It names a protected or sensitive place (`protected = true`).
     pub protected: bool,
+    /// The private directory stands in the place of `/tmp` (`as = "/tmp"`).
+    pub as_tmp: bool,
     /// A comment behind the entry, without `#`; may be empty.
     pub comment: String,
 }
@@ -35,6 +37,8 @@ pub struct Removal {
     pub entry: String,
     /// Its `by`.
     pub by: Vec<String>,
+    /// It says `as = "/tmp"`.
+    pub as_tmp: bool,
 }
 
 /// Applies the changes to a manifest's text and returns the new text. What stands in the text
@@ -68,14 +72,20 @@ fn add(root: &mut Item, addition: &Addition) -> Result<(), Diagnostic> {
     let table = table.as_table_like_mut().ok_or_else(|| not_a("a table", &addition.key))?;
     let item = table.entry(&addition.key).or_insert_with(|| Item::Value(Value::Array(Array::new())));
     let array = item.as_array_mut().ok_or_else(|| not_a("an array", &addition.key))?;
-    if !array.iter().any(|value| is_entry(value, &addition.entry) && by(value) == addition.by) {
+    let same = |value: &Value| is_entry(value, &addition.entry) && by(value) == addition.by;
+    let Some(known) = array.iter().position(same) else {
         push(array, value_of(addition), &addition.comment);
+        return Ok(());
+    };
+    if addition.as_tmp && !array.iter().any(|value| same(value) && as_tmp(value)) {
+        // All that it lacks is where it is seen. Its comment and its place in the list stay.
+        array.replace(known, value_of(addition));
     }
     Ok(())
 }
 
 fn value_of(addition: &Addition) -> Value {
-    if addition.by.is_empty() && !addition.protected {
+    if addition.by.is_empty() && !addition.protected && !addition.as_tmp {
         return addition.entry.as_str().into();
     }
     let name = if addition.table.last().is_some_and(|last| last == "env") { "name" } else { "path" };
@@ -86,6 +96,9 @@ fn value_of(addition: &Addition) -> Value {
     }
     if addition.protected {
         table.insert("protected", true.into());
+    }
+    if addition.as_tmp {
+        table.insert("as", "/tmp".into());
     }
     table.into()
 }
@@ -120,7 +133,10 @@ fn push(array: &mut Array, mut value: Value, comment: &str) {
 fn remove(root: &mut Item, removal: &Removal) {
     let Some(table) = find(root, removal) else { return };
     let Some(array) = table.get_mut(&removal.key).and_then(Item::as_array_mut) else { return };
-    array.retain(|value| !is_entry(value, &removal.entry) || by(value) != removal.by);
+    let is_it = |value: &Value| {
+        is_entry(value, &removal.entry) && by(value) == removal.by && as_tmp(value) == removal.as_tmp
+    };
+    array.retain(|value| !is_it(value));
     if array.is_empty() {
         table.remove(&removal.key);
         let emptied = table.is_empty();
@@ -196,6 +212,10 @@ fn by(value: &Value) -> Vec<String> {
         .unwrap_or_default()
 }
 
+fn as_tmp(value: &Value) -> bool {
+    value.as_inline_table().is_some_and(|table| table.contains_key("as"))
+}
+
 fn not_a(what: &str, key: &str) -> Diagnostic {
     Diagnostic::error(
         "wrong-type",
@@ -216,6 +236,7 @@ mod tests {
             entry: entry.into(),
             by: Vec::new(),
             protected: false,
+            as_tmp: false,
             comment: String::new(),
         }
     }
@@ -366,6 +387,7 @@ mod tests {
             key: "read".into(),
             entry: entry.into(),
             by: Vec::new(),
+            as_tmp: false,
         };
         let fixed =
             apply(text, &[], &[removal(FS, "a"), removal("package.metadata.sandbox.env", "A")]).unwrap();
@@ -373,6 +395,24 @@ mod tests {
             fixed.parse::<DocumentMut>().unwrap().to_string(),
             "[package.metadata.sandbox]\nworkspace = true\n[package.metadata.sandbox.env]\nread = [ \"B\"]\n"
         );
+    }
+
+    #[test]
+    fn where_a_directory_is_seen_is_added_in_its_place() {
+        let seen = "{ path = \"{tmp}\", as = \"/tmp\" }";
+        let text = "[package.metadata.sandbox.fs]\nwrite = [\"out\", \"{tmp}\", \"more\"] # why\n";
+        let wanted = Addition { as_tmp: true, ..addition(FS, "write", "{tmp}") };
+        let fixed = apply(text, std::slice::from_ref(&wanted), &[]).unwrap();
+        assert_eq!(fixed, text.replace("\"{tmp}\"", seen));
+        assert_eq!(apply(&fixed, &[wanted], &[]).unwrap(), fixed);
+        assert_eq!(apply(&fixed, &[addition(FS, "write", "{tmp}")], &[]).unwrap(), fixed, "it is there");
+        let both = text.replace("\"more\"", seen);
+        for (as_tmp, gone) in [(true, format!(", {seen}")), (false, ", \"{tmp}\"".to_owned())] {
+            let (table, key, entry) =
+                (FS.split('.').map(str::to_owned).collect(), "write".into(), "{tmp}".into());
+            let removal = Removal { table, case: None, key, entry, by: Vec::new(), as_tmp };
+            assert_eq!(apply(&both, &[], &[removal]).unwrap(), both.replace(&gone, ""));
+        }
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl Ceiling {
                 let covered = if grant.provenance.file.as_os_str().is_empty() {
                     grant.operations
                 } else {
-                    covered(layer.policy.grants.iter(), &grant)
+                    // Where the private directory is seen is no matter of what may be done there.
+                    covered(layer.policy.grants.iter(), &Grant { as_tmp: false, ..grant.clone() })
                 };
                 if covered != grant.operations {
                     out.push(layer.above(&grant, covered, files));

@@ -19,6 +19,7 @@ mod select;
 mod suggest;
 mod trie;
 pub mod units;
+mod view;
 mod words;
 
 pub use ceiling::Ceiling;
@@ -32,6 +33,7 @@ pub use places::{Lookup, Places, Resolved};
 pub use resolve::{Loaded, Manifests, Wasi, load};
 pub use select::{Bindings, TargetKind, case_matches};
 pub use suggest::{Suggested, Suggestion, Target, suggest};
+pub use view::{TMP, TmpNames, TmpView};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The validated form of a manifest's permissions. Plain data that crosses to the worker.
 
 use super::pattern::literals;
+use super::view::{TmpNames, TmpView};
 use crate::access::{ExceptionId, GrantId, OperationSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,9 +26,10 @@ pub struct Provenance {
 }
 
 /// To which targets and tests of the package a grant applies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
     /// Every target.
+    #[default]
     Always,
     /// Tests of any kind (`sandbox.test`).
     Test,
@@ -122,6 +124,8 @@ pub struct Grant {
     pub scope: Scope,
     /// It says `protected = true`: it may name a protected place.
     pub protected: bool,
+    /// It says `as = "/tmp"`: who has it sees the private directory in the place of `/tmp`.
+    pub as_tmp: bool,
     /// Where it was written.
     pub provenance: Provenance,
 }
@@ -212,6 +216,8 @@ pub struct PackagePolicy {
     pub links: Vec<Vec<u8>>,
     /// What the manifest grants and a ceiling took away: nothing to suggest again.
     pub above: Vec<Grant>,
+    /// What views of `/tmp` leave as it is.
+    pub tmp_names: TmpNames,
 }
 
 /// Limits as a table says them: what is `None` is left as it was.
@@ -250,4 +256,6 @@ pub struct Policy {
     pub links: Vec<Vec<u8>>,
     /// The guest's current directory: it may always be looked at (`stat`), never more.
     pub current_dir: Vec<u8>,
+    /// The private directory in the place of `/tmp`, if the guest sees it there.
+    pub tmp_view: Option<TmpView>,
 }

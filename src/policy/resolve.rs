@@ -14,6 +14,7 @@ use super::pattern::{joined, literals, parse_env, parse_path, shown};
 use super::places::{Lookup, Places, bytes};
 use super::protected::{Conflict, Protected};
 use super::schema::{self, EntryKey, Form, RawEntry, RawManifest, RawSandbox};
+use super::view::TmpNames;
 use crate::access::{Operation, OperationSet};
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
 use parts::{diagnose, push_exception, push_grant, rank};
@@ -76,12 +77,27 @@ pub fn load(
         ceiling.apply(&mut policy, &files, &mut out);
     }
     resolver.protect(&mut policy);
+    policy.tmp_names = TmpNames::of(places).and(TmpNames::of(&resolver.places));
+    views(&policy, &files, &mut out);
     policy.links = resolver.links.into_iter().collect();
     out.sort_by_key(|diagnostic| diagnostic.severity);
     if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(out);
     }
     Ok(Loaded { policy, wasi: Wasi::P1, warnings: out })
+}
+
+/// The private directory cannot stand for a `/tmp` that something else speaks of as a whole.
+fn views(policy: &PackagePolicy, files: &Files<'_>, out: &mut Vec<Diagnostic>) {
+    for grant in policy.grants.iter().filter(|grant| grant.as_tmp) {
+        let Some(why) = policy.speaks_of_tmp(&grant.scope) else { continue };
+        let message = "the private directory cannot stand in the place of `/tmp` here";
+        let diagnostic = Diagnostic::error("bad-view", message).note(why);
+        out.push(match span_of(&grant.provenance, files) {
+            Some((file, range)) => diagnostic.at(&file, range, ""),
+            None => diagnostic,
+        });
+    }
 }
 
 /// The files that entries can come from.

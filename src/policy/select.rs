@@ -54,6 +54,9 @@ impl PackagePolicy {
     /// the same as [`for_target`](Self::for_target) makes for no test at all. `own_tmp` says that it
     /// has one.
     pub fn is_ordinary(&self, test: &str, own_tmp: bool) -> bool {
+        if own_tmp && self.tmp_names.is_for_audit() {
+            return false;
+        }
         let grants = self.grants.iter().map(|grant| {
             let pattern = match &grant.pattern {
                 GrantPattern::Path(pattern) => Some(pattern),
@@ -83,24 +86,30 @@ impl PackagePolicy {
         }
         let set =
             self.set.iter().filter(|(scope, _)| binding(scope)).flat_map(|(_, set)| set.clone()).collect();
+        let grants: Vec<Grant> = self
+            .grants
+            .iter()
+            .filter(|grant| grants(&grant.scope))
+            .filter_map(|g| bind_grant(g, bind))
+            .collect();
+        let exceptions: Vec<Exception> = self
+            .exceptions
+            .iter()
+            .filter(|exception| binding(&exception.scope))
+            .filter_map(|exception| bind_exception(exception, bind))
+            .collect();
+        let tmp_view = self.tmp_names.view(&grants, &exceptions, bind);
+        let current_dir = bytes(&bind.current_dir);
+        let seen = tmp_view.as_ref().and_then(|view| view.real(current_dir));
         Policy {
             package: self.package.clone(),
-            grants: self
-                .grants
-                .iter()
-                .filter(|grant| grants(&grant.scope))
-                .filter_map(|g| bind_grant(g, bind))
-                .collect(),
-            exceptions: self
-                .exceptions
-                .iter()
-                .filter(|exception| binding(&exception.scope))
-                .filter_map(|exception| bind_exception(exception, bind))
-                .collect(),
+            grants,
+            exceptions,
             set,
             limits,
             links: self.links.clone(),
-            current_dir: bytes(&bind.current_dir).to_vec(),
+            current_dir: seen.unwrap_or_else(|| current_dir.to_vec()),
+            tmp_view,
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Target<'a> {
     pub test: Option<&'a str>,
     /// As it was bound for that run.
     pub bind: &'a Bindings,
+    /// It called its private directory `/tmp`.
+    pub saw_tmp: bool,
 }
 
 /// TOML that would allow an access.
@@ -40,6 +42,8 @@ pub struct Suggestion {
     pub entry: String,
     /// It must be written `{ path = "…", protected = true }`.
     pub protected: bool,
+    /// It must be written `{ path = "{tmp}", as = "/tmp" }`.
+    pub as_tmp: bool,
     /// The scope of the table.
     pub scope: Scope,
     /// The lines to paste.
@@ -83,17 +87,17 @@ pub fn suggest(
         Operation::Delete => EntryKey::Delete,
         Operation::EnvRead => EntryKey::EnvRead,
     };
-    let (entry, conflict) = match &access.resource {
+    let (scope, prefix, note) = table(policy, target);
+    let Entry { entry, conflict, as_tmp } = match &access.resource {
         Resource::Env(name) => match std::str::from_utf8(name).ok().map(escape) {
-            Some(entry) if parse_env(&entry).is_ok() => (entry, None),
+            Some(entry) if parse_env(&entry).is_ok() => Entry { entry, conflict: None, as_tmp: false },
             _ => return Suggested::none("a manifest cannot name this variable"),
         },
-        Resource::Path(path) => match path_entry(policy, places, key, path, target) {
+        Resource::Path(path) => match path_entry(policy, places, key, path, target, &scope) {
             Ok(found) => found,
             Err(note) => return Suggested::none(note),
         },
     };
-    let (scope, prefix, note) = table(policy, target);
     let protected = conflict.is_some();
     let meant = conflict.map(|conflict| {
         let word = if conflict.sensitive { "sensitive" } else { "protected" };
@@ -106,15 +110,27 @@ pub fn suggest(
     };
     let table = format!("{prefix}.{}", access.operation.table());
     let quoted = quoted(&entry);
-    let value = if protected { format!("{{ path = {quoted}, protected = true }}") } else { quoted };
+    let value = match (protected, as_tmp) {
+        (true, _) => format!("{{ path = {quoted}, protected = true }}"),
+        (_, true) => format!("{{ path = {quoted}, as = \"/tmp\" }}"),
+        _ => quoted,
+    };
     let paste = match &scope {
         // A second header would start a second case.
         Scope::Case { .. } => format!("{}.{key_name} = [{value}]", access.operation.table()),
         _ => format!("[{table}]\n{key_name} = [{value}]"),
     };
     let key = key_name.to_owned();
-    let suggestion =
-        Some(Suggestion { manifest: manifest.to_owned(), table, key, entry, protected, scope, paste });
+    let suggestion = Some(Suggestion {
+        manifest: manifest.to_owned(),
+        table,
+        key,
+        entry,
+        protected,
+        as_tmp,
+        scope,
+        paste,
+    });
     Suggested { suggestion, note }
 }
 
@@ -123,10 +139,20 @@ fn is_above(policy: &PackagePolicy, access: &Access, target: &Target<'_>) -> boo
     if policy.above.is_empty() {
         return false;
     }
-    let above = PackagePolicy { grants: policy.above.clone(), ..PackagePolicy::default() };
+    let tmp_names = policy.tmp_names.clone();
+    let above = PackagePolicy { grants: policy.above.clone(), tmp_names, ..PackagePolicy::default() };
     let above = above.for_target(target.kind, target.name, target.test, target.bind);
-    let decision = Decider::new(&above).decide(access.operation, &access.resource);
+    let seen = above.tmp_view.as_ref().and_then(|view| view.real(access.resource.bytes()));
+    let resource = seen.map_or_else(|| access.resource.clone(), Resource::Path);
+    let decision = Decider::new(&above).decide(access.operation, &resource);
     matches!(decision, Decision::Allowed(Some(_)) | Decision::DependsOnOrigin)
+}
+
+struct Entry {
+    entry: String,
+    /// The place that it names in spite of its protection.
+    conflict: Option<Conflict>,
+    as_tmp: bool,
 }
 
 fn path_entry(
@@ -135,7 +161,8 @@ fn path_entry(
     key: EntryKey,
     path: &[u8],
     target: &Target<'_>,
-) -> Result<(String, Option<Conflict>), String> {
+    scope: &Scope,
+) -> Result<Entry, String> {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
     let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
     let binds = |exception: &&Exception| {
@@ -157,9 +184,10 @@ fn path_entry(
         let rest = folder.and_then(|folder| path.strip_prefix(folder));
         rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     };
+    let tmp_as = |as_tmp| Entry { entry: "{tmp}".to_owned(), conflict: None, as_tmp };
     if let Some(tmp) = target.bind.tmp.as_deref() {
         if beneath(Some(tmp)) {
-            return Ok(("{tmp}".to_owned(), None));
+            return Ok(tmp_as(target.saw_tmp));
         }
         if beneath(tmp.parent()) {
             return Err("no entry can allow it: what holds `{tmp}` has another name each time".to_owned());
@@ -170,6 +198,12 @@ fn path_entry(
     {
         let note = "no entry can allow it: the folder of a process in `/proc` has another name each time";
         return Err(note.to_owned());
+    }
+    // Whoever changes something there means a place for temporary files; whoever only looks may mean
+    // what others have put there.
+    if matches!(key, EntryKey::Write | EntryKey::Delete) && policy.could_stand(path, scope, &cut, target.bind)
+    {
+        return Ok(tmp_as(true));
     }
     let Some(entry) = entry_for(path, places) else {
         return Err("a manifest cannot name this path: it is not valid UTF-8".to_owned());
@@ -186,7 +220,7 @@ fn path_entry(
             conflict.place,
             conflict.why
         )),
-        conflict => Ok((entry, conflict)),
+        conflict => Ok(Entry { entry, conflict, as_tmp: false }),
     }
 }
 

@@ -7,12 +7,12 @@ use crate::event::{TargetReport, Violation};
 use crate::policy::decide::is_implied_env;
 use crate::policy::protected::Protected;
 use crate::policy::{
-    Component, Decider, EnvPattern, Exception, Grant, GrantPattern, PathPattern, Places, Policy, Provenance,
-    Scope,
+    Component, Decider, EnvPattern, Exception, Grant, GrantPattern, PackagePolicy, PathPattern, Places,
+    Policy, Provenance, Scope,
 };
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::{fs, io};
 
 /// How deep a folder is taken apart to leave out a sensitive place in it: what lies deeper is not
 /// let through at all.
@@ -43,12 +43,26 @@ pub fn audit_note(targets: &[TargetReport]) -> String {
     let denied = all.iter().filter(|violation| !violation.allowed).count();
     let mut note = "this was an audit: the grants of the manifest were NOT enforced. Still denied was \
         changing anything but the package (without its protected places), cargo's folder for tests and the \
-        private directory, and reading keys and other sensitive places"
+        private directory, and reading keys and other sensitive places. What a guest called `/tmp` was its \
+        private directory, but for names that were there before"
         .to_owned();
     if denied > 0 {
         note.push_str(&format!("; {denied} of the {} accesses below were denied for that", all.len()));
     }
     note
+}
+
+/// The permissions as an audit looks at them: a guest that insists on `/tmp` finds its private directory
+/// there, but for what was there before.
+pub(super) fn with_tmp_view(mut package: PackagePolicy) -> PackagePolicy {
+    // What cannot be listed cannot be left out.
+    let names = fs::read_dir("/tmp").and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.file_name().into_vec())).collect::<io::Result<_>>()
+    });
+    if let Ok(names) = names {
+        package.tmp_names.audit(names);
+    }
+    package
 }
 
 /// The policy with every variable of the caller that does not look like a secret.
@@ -123,6 +137,7 @@ fn push(around: &mut Policy, pattern: GrantPattern, operations: OperationSet, pr
         by: Vec::new(),
         scope: Scope::Always,
         protected,
+        as_tmp: false,
         provenance: Provenance::default(),
     });
 }

@@ -1,7 +1,7 @@
 //! One run of one program: `sandbox-run`, and `runner` for an artifact from elsewhere.
 
 use super::attribute::{Attribution, grant_uses};
-use super::envelope::{beneath, envelope, let_through};
+use super::envelope::{beneath, envelope, let_through, with_tmp_view};
 use super::interrupt::Interrupt;
 use super::tmp::TmpRoot;
 use super::{Failure, Guest, Setup, attribute, environment};
@@ -115,7 +115,11 @@ pub fn run(
     let mut tmp_root = if wants_tmp(subject.policy) || setup.audit { Some(TmpRoot::new()?) } else { None };
     let tmp = tmp_root.as_mut().map(TmpRoot::make).transpose()?;
     let bind = Bindings { tmp: tmp.clone(), current_dir: program.current_dir.clone() };
-    let policy = subject.policy.for_target(program.kind, &program.target, program.test.as_deref(), &bind);
+    let audited = setup.audit.then(|| with_tmp_view(subject.policy.clone()));
+    let package = audited.as_ref().unwrap_or(subject.policy);
+    let mut policy = package.for_target(program.kind, &program.target, program.test.as_deref(), &bind);
+    // Beneath another root there is no way to the private directory.
+    policy.tmp_view.take_if(|_| program.root.is_some());
     let policy = complete(policy, subject, tmp.as_deref());
     let root = match &program.root {
         None => real_root()?,
@@ -220,6 +224,7 @@ impl Listener<'_, '_> {
                     name: &program.target,
                     test: program.test.as_deref(),
                     bind,
+                    saw_tmp: result.saw_tmp,
                 };
                 let (suggestion, note) = suggestion(subject, &raw.access, &target, raw.exception.is_some());
                 let mut violation = attribution.violation(raw, *count, program.test.as_deref(), suggestion);
@@ -267,6 +272,7 @@ pub fn suggestion(
         table: found.table,
         key: found.key,
         entry: found.entry,
+        as_tmp: found.as_tmp,
         paste: found.paste,
     });
     (suggestion, suggested.note)

@@ -127,6 +127,13 @@ fn open_here(gate: &mut Gate, place: Place<'_>, request: Request) -> Result<(Ent
         }
         return Ok((directory, false));
     }
+    if request.has(oflags::CREAT)
+        && request.has(oflags::EXCL)
+        && let Verdict::Denied(exception) = gate.peek(Operation::Create, path)?
+    {
+        // Whatever else it is opened for: what it was about to do is to make it.
+        return Err(Denial::of(Operation::Create, path, exception));
+    }
     let mut readable = None;
     if request.read {
         match gate.peek(Operation::Read, path)? {

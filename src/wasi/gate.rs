@@ -8,6 +8,7 @@
 //! The resolver only ever proposes; nothing is acted on but through the first way.
 
 mod parts;
+mod tmp;
 
 pub(crate) use super::fault::{Denial, Fault};
 pub(crate) use parts::{Parent, Place, Target, Verdict, beneath};
@@ -21,7 +22,7 @@ use crate::access::{Decision, GrantId, Operation, Resource, Wall};
 use crate::policy::{Component, Decider, ExceptionKind, GrantPattern, PathPattern, Policy, Recent};
 use rustix::fs::{Access as Permission, AtFlags, Mode as Bits, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno as Native;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -44,6 +45,9 @@ pub(crate) struct Gate {
     pub(crate) origin: Option<Option<String>>,
     /// Accesses of the current call that were reported and are let through (`--audit`).
     excused: Vec<(Operation, Vec<u8>)>,
+    /// The guest came to its private directory by the name `/tmp`; whether the sink knows.
+    saw_tmp: Cell<bool>,
+    told_tmp: bool,
     scratch: Vec<u8>,
 }
 
@@ -72,6 +76,8 @@ impl Gate {
             policy,
             origin: None,
             excused: Vec::new(),
+            saw_tmp: Cell::new(false),
+            told_tmp: false,
             scratch: Vec::with_capacity(256),
         }
     }
@@ -100,6 +106,9 @@ impl Gate {
             };
         }
         Ok(match decision {
+            Decision::Allowed(Some(_)) if self.strays(path) && !self.is_excused(operation, path) => {
+                Verdict::Denied(None)
+            }
             Decision::Allowed(grant) => Verdict::Allowed(grant),
             Decision::Hidden(_) => Verdict::Hidden,
             Decision::Denied(_) if self.is_excused(operation, path) => Verdict::Allowed(None),
@@ -169,6 +178,7 @@ impl Gate {
             || path == b"/"
             || self.decider.is_on_the_way(path)
             || self.is_excused_beneath(path)
+            || self.leads_to_tmp(path)
     }
 
     /// Whether the link at `path` may be followed.
@@ -249,6 +259,10 @@ impl Gate {
         let mut path = std::mem::take(&mut self.scratch);
         let result = self.locate_in(target, &mut path, &mut act);
         self.scratch = path;
+        if self.saw_tmp.get() && !self.told_tmp {
+            self.told_tmp = true;
+            self.sink.saw_tmp();
+        }
         result
     }
 
@@ -259,6 +273,7 @@ impl Gate {
         act: &mut impl FnMut(&mut Self, Place<'_>) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
         let shape = resolve::clean(target.base, target.relative, path)?;
+        self.translate(path);
         let follow = target.follow || shape.directory;
         let Shape { directory, dot, dots } = shape;
         if self.mode == Mode::Off {

@@ -54,10 +54,11 @@ impl Host {
                 preopen(b"/", b"/");
             }
             Preopens::TopLevel(paths) => {
+                let seen = |path: &[u8]| policy.tmp_view.as_ref().and_then(|view| view.real(path));
                 let current: &[u8] = if policy.current_dir.is_empty() { b"/" } else { &policy.current_dir };
                 preopen(b".", current);
                 for path in paths {
-                    preopen(&path, &path);
+                    preopen(&path, &seen(&path).unwrap_or_else(|| path.clone()));
                 }
             }
         }
@@ -229,7 +230,9 @@ pub(crate) fn target<'a>(
 ) -> Result<Target<'a>, Fault> {
     let directory = table.directory(fd)?;
     let follow = lookup & SYMLINK_FOLLOW != 0;
-    Ok(Target { base: &directory.path, pinned: directory.preopen.is_none(), relative, follow })
+    // By the name that the guest knows: what is below `/tmp` is not all below one directory.
+    let base = directory.preopen.as_deref().filter(|name| name.starts_with(b"/")).unwrap_or(&directory.path);
+    Ok(Target { base, pinned: directory.preopen.is_none(), relative, follow })
 }
 
 /// Every directory, and every link to one, directly beneath the root.

@@ -8,6 +8,7 @@ use super::types::Errno;
 use crate::access::Operation;
 use rustix::fs::{AtFlags, FileType, Mode as Bits, RenameFlags};
 use rustix::io::Errno as Native;
+use std::borrow::Cow;
 
 /// Permission bits of a new directory, before the umask.
 const NEW_DIRECTORY: Bits = Bits::from_raw_mode(0o777);
@@ -83,6 +84,15 @@ impl Host {
         }
         let full = self.counts_files() && self.room_for_file().is_err();
         let target = target(&self.table, fd, relative, 0)?;
+        let mut text = Cow::Borrowed(text);
+        if text.starts_with(b"/") && !goes_up_inside(&text) {
+            // It says where it leads to everybody, not only to who sees another `/tmp`.
+            let mut real = textual(b"/", &text);
+            if self.gate.translate(&mut real) {
+                text = Cow::Owned(real);
+            }
+        }
+        let text = &*text;
         self.gate.locate(target, |gate, place| {
             check_name(gate, Operation::Create, place, Errno::EXIST)?;
             may_lead(gate, place.path, text)?;

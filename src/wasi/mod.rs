@@ -105,6 +105,8 @@ pub trait Sink: Send {
     fn violation(&mut self, violation: RawViolation);
     /// A grant was used for the first time. [`Host::grant_uses`] has the counts.
     fn used(&mut self, grant: GrantId);
+    /// The guest came to its private directory by the name `/tmp`: said once.
+    fn saw_tmp(&mut self) {}
     /// The crate that a call comes from, given the guest's stack, innermost frame first; `None` if
     /// it cannot be told. Asked only where a grant says `by`.
     fn origin(&mut self, backtrace: &[RawFrame]) -> Option<String>;

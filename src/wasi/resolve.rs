@@ -7,6 +7,7 @@
 use super::gate::{Denial, Fault, Gate};
 use super::types::Errno;
 use crate::access::Operation;
+use crate::policy::TMP;
 use rustix::fs::{Mode as Bits, OFlags};
 use rustix::io::Errno as Native;
 use std::os::fd::{AsFd, OwnedFd};
@@ -133,11 +134,18 @@ pub(crate) fn resolve(gate: &Gate, text: &[u8], pinned: usize, follow: bool) -> 
             // The directory to leave was entered below, so it may be known; above the root is the root.
             directories.pop();
             path.truncate(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+            // Whoever comes from a name that stays what it is, and goes on up, only passes.
+            if rest.last().is_none_or(|next| next != b"..") {
+                see_tmp(gate, &mut path, &mut directories, &mut rest)?;
+            }
             continue;
         }
         let parent = path.len();
         path.push(b'/');
         path.extend_from_slice(&component);
+        if see_tmp(gate, &mut path, &mut directories, &mut rest)? {
+            continue;
+        }
         let goes_up = rest.iter().any(|name| name == b"..");
         if !gate.is_on_the_way(&path) {
             if goes_up {
@@ -192,6 +200,23 @@ pub(crate) fn resolve(gate: &Gate, text: &[u8], pinned: usize, follow: bool) -> 
         path.push(b'/');
     }
     Ok(path)
+}
+
+/// Having come to `/tmp`, goes to what the guest sees there, if that is the private directory.
+fn see_tmp(
+    gate: &Gate,
+    path: &mut Vec<u8>,
+    directories: &mut Vec<OwnedFd>,
+    rest: &mut Vec<Vec<u8>>,
+) -> Result<bool, Fault> {
+    if path != TMP {
+        return Ok(false);
+    }
+    let Some(to) = gate.in_place_of_tmp(rest.last().map(Vec::as_slice)) else { return Ok(false) };
+    directories.clear();
+    path.clear();
+    push_components(rest, to)?;
+    Ok(true)
 }
 
 /// Whether a step may be looked at for its own sake.

@@ -112,6 +112,7 @@ pub(super) struct Collected {
     pub(super) overflow: u64,
     pub(super) uses: BTreeMap<GrantId, u64>,
     pub(super) limits: Vec<String>,
+    pub(super) saw_tmp: bool,
     pub(super) ended: Option<(Ended, Vec<RawFrame>)>,
     pub(super) output: Output,
     bytes: usize,
@@ -127,6 +128,7 @@ impl Collected {
             overflow: 0,
             uses: BTreeMap::new(),
             limits: Vec::new(),
+            saw_tmp: false,
             ended: None,
             output: Output::keeping(keep_output),
             bytes: 0,
@@ -178,6 +180,7 @@ impl Collected {
                 let known = self.uses.entry(grant).or_default();
                 *known = count.max(*known);
             }
+            FromWorker::SawTmp => self.saw_tmp = true,
             FromWorker::Origin(frames) => {
                 self.origins += 1;
                 if self.origins > MAX_ORIGINS {
@@ -222,6 +225,11 @@ mod tests {
         heard.hear_message(FromWorker::Count(0, 1)).unwrap();
         heard.hear_message(FromWorker::Used(GrantId(2), 5)).unwrap();
         heard.hear_message(FromWorker::Used(GrantId(2), 0)).unwrap();
+        assert!(!heard.saw_tmp);
+        for _ in 0..2 {
+            heard.hear_message(FromWorker::SawTmp).unwrap();
+        }
+        assert!(heard.saw_tmp);
         assert_eq!(heard.violations[0].1, 8);
         assert_eq!(heard.uses[&GrantId(2)], 5);
     }

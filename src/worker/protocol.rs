@@ -245,6 +245,8 @@ pub(super) enum FromWorker {
     Overflow(u64),
     /// This grant has been used so often by now.
     Used(GrantId, u64),
+    /// The guest came to its private directory by the name `/tmp`.
+    SawTmp,
     /// Which crate does this backtrace originate from?
     Origin(Vec<RawFrame>),
     /// A limit of the manifest was reached, by the name of its key.
@@ -292,7 +294,7 @@ impl FromWorker {
                     && frames.iter().all(|f| text(&f.krate) && text(&f.function) && text(&f.file))
             }
             Self::Phases(times) => times.len() <= 32,
-            Self::Overflow(_) | Self::Used(..) | Self::Reaped(..) => true,
+            Self::Overflow(_) | Self::Used(..) | Self::SawTmp | Self::Reaped(..) => true,
         }
     }
 }
@@ -384,7 +386,7 @@ mod tests {
         /// Plausible messages with random contents: decoding allocates no more than a small
         /// multiple of what was sent.
         #[test]
-        fn lengths_that_lie_are_an_error(tag in 0_u8..14, lie in any::<u64>(), rest in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn lengths_that_lie_are_an_error(tag in 0_u8..15, lie in any::<u64>(), rest in prop::collection::vec(any::<u8>(), 0..64)) {
             let mut body = vec![tag];
             body.extend(postcard::to_stdvec(&lie).unwrap());
             body.extend(rest);

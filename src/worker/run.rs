@@ -117,6 +117,8 @@ pub struct RunResult {
     pub uses: BTreeMap<GrantId, u64>,
     /// Limits that were reached, by their keys, whether that ended the guest or not.
     pub limits: Vec<String>,
+    /// It called its private directory `/tmp`.
+    pub saw_tmp: bool,
     /// One more sentence where the outcome would puzzle, or empty.
     pub note: String,
     /// From the start of the worker to its end.
@@ -285,6 +287,7 @@ impl Launcher {
             overflow: collected.overflow,
             uses: collected.uses,
             limits: collected.limits,
+            saw_tmp: collected.saw_tmp,
             note,
             duration: begun.elapsed(),
         })

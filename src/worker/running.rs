@@ -121,6 +121,7 @@ impl Running {
             overflow: collected.overflow,
             uses: collected.uses,
             limits: collected.limits,
+            saw_tmp: collected.saw_tmp,
             note,
             output: collected.output,
             duration,

@@ -146,6 +146,10 @@ impl Sink for Teller {
         let _ = self.state().send(&FromWorker::Used(grant, 1));
     }
 
+    fn saw_tmp(&mut self) {
+        let _ = self.state().send(&FromWorker::SawTmp);
+    }
+
     fn origin(&mut self, backtrace: &[RawFrame]) -> Option<String> {
         self.state().origin(backtrace)
     }

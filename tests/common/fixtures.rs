@@ -265,6 +265,15 @@ pub const CASES: &[Case] = &[
         ..VIOLATION
     },
     Case { fixture: "tmp", stdout: "/", ..FINE },
+    Case { fixture: "as-tmp", stdout: "nothing of others is there", ..FINE },
+    Case {
+        fixture: "as-tmp",
+        name: "as itself",
+        edits: &[Replace("{ path = \"{tmp}\", as = \"/tmp\" }", "\"{tmp}\"")],
+        violations: &[own("as-tmp", "fs-create", "/tmp/cargo-sandbox-fixture", "\"left behind\")?")],
+        stderr: "write = [{ path = \"{tmp}\", as = \"/tmp\" }]",
+        ..VIOLATION
+    },
     Case { fixture: "env", stdout: "TZ=UTC\n0 foreign variables", ..FINE },
     Case {
         fixture: "env",
@@ -596,6 +605,7 @@ pub const VERDICTS: &[(&str, &str)] = &[
 pub const TEST_FIXTURES: &[&str] = &[
     "folders",
     "should-panic",
+    "tests-as-tmp",
     "tests-case",
     "tests-doc",
     "tests-kinds",

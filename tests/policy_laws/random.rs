@@ -74,6 +74,7 @@ pub fn grant() -> impl Strategy<Value = Grant> {
             by,
             scope: Scope::Always,
             protected,
+            as_tmp: false,
             provenance: Provenance::default(),
         },
     )

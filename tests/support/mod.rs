@@ -51,6 +51,7 @@ fn grant(id: u32, operations: OperationSet, base: PathBase, path: &str, scope: S
         by: Vec::new(),
         scope,
         protected: false,
+        as_tmp: false,
         provenance: Provenance::default(),
     }
 }

@@ -61,6 +61,7 @@ pub fn guest(name: &str) -> (Engine, Module) {
 pub struct Seen {
     pub violations: Vec<RawViolation>,
     pub used: Vec<GrantId>,
+    pub saw_tmp: u32,
     pub output: Vec<u8>,
     pub errors: Vec<u8>,
     pub origin: Option<String>,
@@ -75,6 +76,9 @@ impl Sink for Recorder {
     }
     fn used(&mut self, grant: GrantId) {
         self.0.lock().unwrap().used.push(grant);
+    }
+    fn saw_tmp(&mut self) {
+        self.0.lock().unwrap().saw_tmp += 1;
     }
     fn origin(&mut self, backtrace: &[RawFrame]) -> Option<String> {
         assert!(!backtrace.is_empty(), "an origin is asked with a stack");
@@ -183,6 +187,7 @@ impl Run {
             by: Vec::new(),
             scope: Scope::Always,
             protected: false,
+            as_tmp: false,
             provenance: Provenance::default(),
         });
     }

@@ -12,7 +12,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The private directory while there is none.
-const TMP: &str = "/.cargo-sandbox/tmp";
+pub(in crate::cli) const TMP: &str = "/.cargo-sandbox/tmp";
+
+/// What is at a path, with a private directory.
+pub(in crate::cli) fn look(path: &[u8]) -> Look {
+    if path == TMP.as_bytes() { Look::Dir } else { kernel::look(path) }
+}
 
 /// One entry of a manifest.
 #[derive(Debug, Serialize)]
@@ -25,6 +30,8 @@ pub(super) struct Row {
     scope: String,
     operations: Vec<&'static str>,
     by: Vec<String>,
+    /// Where the guest sees it, if not at its own path.
+    r#as: Option<&'static str>,
     wasi: Answer,
     landlock: Answer,
 }
@@ -66,7 +73,6 @@ pub(in crate::cli) fn cut(policy: &PackagePolicy, scope: &Scope, bind: &Bindings
 /// Every entry of a package, and what Landlock never covers.
 pub(super) fn rows(policy: &PackagePolicy, places: &Places, abi: u32) -> (Vec<Row>, Vec<String>) {
     let bind = Bindings { tmp: Some(PathBuf::from(TMP)), current_dir: places.package.clone() };
-    let look = |path: &[u8]| if path == TMP.as_bytes() { Look::Dir } else { kernel::look(path) };
     let mut plans: Vec<(&Scope, Plan)> = Vec::new();
     let mut rows = Vec::new();
     let mut general = Vec::new();
@@ -90,7 +96,8 @@ pub(super) fn rows(policy: &PackagePolicy, places: &Places, abi: u32) -> (Vec<Ro
             let how = "`by` goes by the guest's own symbols: it finds out honest code and is no boundary";
             Answer { verdict: "exact", how: vec![how.to_owned()] }
         };
-        rows.push(row(&grant.provenance, &grant.scope, grant.operations, &grant.by, wasi, landlock, places));
+        let one = row(&grant.provenance, &grant.scope, grant.operations, &grant.by, wasi, landlock, places);
+        rows.push(Row { r#as: seen(grant), ..one });
     }
     for exception in policy.exceptions.iter().filter(|exception| exception.kind != ExceptionKind::Protected) {
         let wasi = Answer { verdict: "exact", how: Vec::new() };
@@ -100,6 +107,11 @@ pub(super) fn rows(policy: &PackagePolicy, places: &Places, abi: u32) -> (Vec<Ro
         rows.push(row(place, scope, OperationSet::EMPTY, &[], wasi, landlock, places));
     }
     (rows, general)
+}
+
+/// Where a guest sees what is granted, if not at its own path.
+pub(in crate::cli) fn seen(grant: &Grant) -> Option<&'static str> {
+    grant.as_tmp.then_some("/tmp")
 }
 
 fn of_grant(plan: &Plan, grant: &Grant) -> Answer {
@@ -148,6 +160,7 @@ fn row(
         },
         operations: operations.iter().map(|operation| operation.key()).collect(),
         by: by.to_vec(),
+        r#as: None,
         wasi,
         landlock,
     }
@@ -181,6 +194,9 @@ pub(super) fn render(checked: &Checked) -> String {
         }
         if !row.by.is_empty() {
             _ = writeln!(text, "      by        {}", row.by.join(", "));
+        }
+        if let Some(seen) = row.r#as {
+            _ = writeln!(text, "      as        {seen}");
         }
         for (wall, answer) in [("wasi", &row.wasi), ("landlock", &row.landlock)] {
             let how = answer.how.iter().map(|how| line(how)).collect::<Vec<_>>().join("; ");

@@ -1,5 +1,6 @@
 //! What a run needed and was not granted, as entries of a manifest.
 
+use super::entry::{Entry, What, covers, operation_of, unite_crates, unite_views};
 use super::{Fixing, table_of};
 use crate::access::{Access, Operation, OperationSet, Resource};
 use crate::cli::doctest;
@@ -7,12 +8,15 @@ use crate::diagnostic::Diagnostic;
 use crate::edit::{Addition, Need, case_index, generalise};
 use crate::event::{Report, TargetReport, Violation};
 use crate::policy::protected::Protected;
-use crate::policy::{self, Bindings, PathPattern, Scope, Target, TargetKind, compare, lint};
+use crate::policy::{
+    self, Bindings, GrantPattern, PathBase, PathPattern, Scope, Target, TargetKind, compare, lint,
+};
 use crate::report::escape;
 use crate::runner::looks_secret;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -29,29 +33,17 @@ pub(super) struct Found {
 }
 
 /// Where an entry goes to, and for whom: `by`, empty for all.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Group {
     scope: Scope,
     by: Vec<String>,
     needs: Vec<Need>,
     tmp: OperationSet,
+    /// It was called `/tmp`.
+    saw_tmp: bool,
     env: BTreeSet<Vec<u8>>,
-}
-
-/// One entry before it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    scope: Scope,
-    by: Vec<String>,
-    key: &'static str,
-    what: What,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
-    Path(PathBuf),
-    Tmp,
-    Env(Vec<u8>),
+    /// Directories that are not there, in which something was to be made.
+    absent: BTreeSet<PathBuf>,
 }
 
 /// Finds the entries for one package.
@@ -65,10 +57,12 @@ pub(super) fn find(report: &Report, fixing: &Fixing<'_>, by_crate: bool) -> Foun
         }
     }
     let mut entries: Vec<Entry> = Vec::new();
-    for group in &groups {
+    for group in &mut groups {
+        found.additions.extend(only_seen(group, fixing));
         entries.extend(entries_of(group, fixing));
     }
     unite_crates(&mut entries);
+    unite_views(&mut entries);
     let kept: Vec<Entry> = entries
         .iter()
         .filter(|entry| !entries.iter().any(|wide| wide != *entry && covers(wide, entry)))
@@ -105,7 +99,7 @@ fn sort_in(
         _ => Vec::new(),
     };
     let place = groups.iter().position(|group| group.scope == scope && group.by == by).unwrap_or_else(|| {
-        groups.push(Group { scope, by, needs: Vec::new(), tmp: OperationSet::EMPTY, env: BTreeSet::new() });
+        groups.push(Group { scope, by, ..Group::default() });
         groups.len() - 1
     });
     let operation = OperationSet::of(violation.access.operation);
@@ -113,11 +107,27 @@ fn sort_in(
         Resource::Env(name) => {
             groups[place].env.insert(name.clone());
         }
-        _ if suggestion.entry == "{tmp}" => groups[place].tmp = groups[place].tmp.union(operation),
-        resource => groups[place]
-            .needs
-            .push(Need { path: PathBuf::from(OsStr::from_bytes(resource.bytes())), operations: operation }),
+        _ if suggestion.entry == "{tmp}" => {
+            groups[place].tmp = groups[place].tmp.union(operation);
+            groups[place].saw_tmp |= suggestion.as_tmp;
+        }
+        resource => {
+            let path = PathBuf::from(OsStr::from_bytes(resource.bytes()));
+            let made = violation.access.operation == Operation::Create && !violation.allowed;
+            match absent_above(&path).filter(|_| made) {
+                Some(absent) => drop(groups[place].absent.insert(absent)),
+                None => groups[place].needs.push(Need { path, operations: operation }),
+            }
+        }
     }
+}
+
+/// The outermost directory on the way to a path that is not there. To make something in it can only fail,
+/// which it does as well where it is hidden; a grant would be good for something once it is there.
+fn absent_above(path: &Path) -> Option<PathBuf> {
+    let absent =
+        |path: &&Path| fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    path.ancestors().skip(1).take_while(absent).last().map(Path::to_owned)
 }
 
 /// An access that stays denied.
@@ -163,7 +173,7 @@ fn suggest(
     let bind = Bindings { tmp: None, current_dir: fixing.permissions.places.package.clone() };
     // The name of an example is only known when it is over, so no case can be for it.
     let test = violation.test.as_deref().filter(|_| target.kind != doctest::KIND);
-    let target = Target { kind, name: &target.name, test, bind: &bind };
+    let target = Target { kind, name: &target.name, test, bind: &bind, saw_tmp: false };
     let permissions = fixing.permissions;
     policy::suggest(
         &permissions.policy,
@@ -174,8 +184,49 @@ fn suggest(
     )
 }
 
+/// Grants of the private directory that a group would have been content with, had it been seen in the place
+/// of `/tmp`: they are written anew with `as`, and the group no longer needs what they give.
+fn only_seen(group: &mut Group, fixing: &Fixing<'_>) -> Vec<Addition> {
+    let mut additions = Vec::new();
+    let tmp = PathPattern { base: PathBase::Tmp, components: Vec::new(), exact: false };
+    for grant in fixing.permissions.policy.grants.iter().filter(|_| group.saw_tmp) {
+        let place = &grant.provenance;
+        let given = grant.operations.intersection(group.tmp);
+        let ours = place.file == fixing.package.manifest.path && place.table.starts_with("package.");
+        if !ours
+            || given.is_empty()
+            || grant.pattern != GrantPattern::Path(tmp.clone())
+            || !compare::scope_covers(&grant.scope, &group.scope)
+            || !(grant.by.is_empty() || group.by.iter().any(|name| grant.by.contains(name)))
+        {
+            continue;
+        }
+        group.tmp = group.tmp.difference(given);
+        let (table, case) = table_of(&grant.scope, "fs");
+        let (key, by) = (place.key.clone(), grant.by.clone());
+        additions.push(Addition { by, as_tmp: true, ..addition(table, case, key) });
+    }
+    additions
+}
+
+fn addition(table: Vec<String>, case: Option<(usize, String)>, key: String) -> Addition {
+    Addition {
+        table,
+        case,
+        key,
+        entry: "{tmp}".to_owned(),
+        by: Vec::new(),
+        protected: false,
+        as_tmp: false,
+        comment: String::new(),
+    }
+}
+
 fn entries_of(group: &Group, fixing: &Fixing<'_>) -> Vec<Entry> {
-    let entry = |key, what| Entry { scope: group.scope.clone(), by: group.by.clone(), key, what };
+    let entry = |key, what| {
+        let as_tmp = group.saw_tmp && what == What::Tmp;
+        Entry { scope: group.scope.clone(), by: group.by.clone(), key, what, as_tmp }
+    };
     let places = &fixing.permissions.places;
     let protected = Protected::new(places);
     let holds = |folder: &Path| {
@@ -189,10 +240,15 @@ fn entries_of(group: &Group, fixing: &Fixing<'_>) -> Vec<Entry> {
         let absent: BTreeSet<&Path> = absent.map(|need| need.path.as_path()).collect();
         Some(count(folder, MOST_FILES)? + absent.len())
     };
-    let mut entries: Vec<Entry> = generalise(&group.needs, &places.package, &holds)
+    let hidden = |need: &Need| group.absent.iter().any(|absent| need.path.starts_with(absent));
+    let needs: Vec<Need> = group.needs.iter().filter(|need| !hidden(need)).cloned().collect();
+    let mut entries: Vec<Entry> = generalise(&needs, &places.package, &holds)
         .into_iter()
         .map(|one| entry(one.key, What::Path(one.path)))
         .collect();
+    // An exception is one for every crate.
+    let hide = |absent: &PathBuf| Entry { by: Vec::new(), ..entry("hide", What::Path(absent.clone())) };
+    entries.extend(group.absent.iter().map(hide));
     let tmp = Need { path: PathBuf::from("/tmp"), operations: group.tmp };
     if !group.tmp.is_empty() {
         let all = generalise(&[tmp], Path::new("/"), &|_| None);
@@ -219,71 +275,12 @@ fn count(folder: &Path, most: usize) -> Option<usize> {
     Some(files)
 }
 
-/// The same entry for several crates becomes one that names them all.
-fn unite_crates(entries: &mut Vec<Entry>) {
-    let mut united: Vec<Entry> = Vec::new();
-    for entry in entries.drain(..) {
-        let same = |known: &&mut Entry| {
-            known.scope == entry.scope && known.key == entry.key && known.what == entry.what
-        };
-        match united.iter_mut().find(same) {
-            Some(known) if known.by.is_empty() || entry.by.is_empty() => known.by.clear(),
-            Some(known) => {
-                known.by.extend(entry.by);
-                known.by.sort();
-                known.by.dedup();
-            }
-            None => united.push(entry),
-        }
-    }
-    *entries = united;
-}
-
-/// Whether one entry makes another needless.
-fn covers(wide: &Entry, narrow: &Entry) -> bool {
-    let place = match (&wide.what, &narrow.what) {
-        (What::Path(wide), What::Path(narrow)) => narrow.starts_with(wide),
-        (wide, narrow) => wide == narrow,
-    };
-    place
-        && compare::scope_covers(&wide.scope, &narrow.scope)
-        && (wide.by.is_empty()
-            || (!narrow.by.is_empty() && narrow.by.iter().all(|name| wide.by.contains(name))))
-        && operations(wide).contains_all(operations(narrow))
-}
-
-fn operations(entry: &Entry) -> OperationSet {
-    match (&entry.what, entry.key) {
-        (What::Env(_), _) => OperationSet::of(Operation::EnvRead),
-        (_, "read") => OperationSet::FS_READ,
-        (_, "write") => OperationSet::FS_WRITE,
-        (_, key) => OperationSet::of(operation_of(key)),
-    }
-}
-
-/// An operation for which an entry with this key is suggested.
-fn operation_of(key: &str) -> Operation {
-    match key {
-        "write" => Operation::Create,
-        "list" => Operation::List,
-        "stat" => Operation::Stat,
-        "delete" => Operation::Delete,
-        _ => Operation::Read,
-    }
-}
-
 fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
     let permissions = fixing.permissions;
     let (table, case) = table_of(&entry.scope, if matches!(entry.what, What::Env(_)) { "env" } else { "fs" });
-    let mut addition = Addition {
-        table,
-        case,
-        key: entry.key.to_owned(),
-        entry: "{tmp}".to_owned(),
-        by: entry.by.clone(),
-        protected: false,
-        comment: String::new(),
-    };
+    let mut addition = addition(table, case, entry.key.to_owned());
+    addition.by.clone_from(&entry.by);
+    addition.as_tmp = entry.as_tmp;
     let resource = match &entry.what {
         What::Tmp => return found.additions.push(addition),
         What::Path(path) => Resource::Path(path.as_os_str().as_bytes().to_vec()),
@@ -291,7 +288,7 @@ fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
     };
     let operation = if let What::Env(_) = entry.what { Operation::EnvRead } else { operation_of(entry.key) };
     let bind = Bindings { tmp: None, current_dir: permissions.places.package.clone() };
-    let target = Target { kind: TargetKind::Bin, name: "", test: None, bind: &bind };
+    let target = Target { kind: TargetKind::Bin, name: "", test: None, bind: &bind, saw_tmp: false };
     let access = Access { operation, resource };
     let suggested = policy::suggest(&permissions.policy, &permissions.places, "", &access, &target);
     let Some(suggestion) = suggested.suggestion else {
@@ -311,6 +308,7 @@ fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
     }
     addition.entry = suggestion.entry;
     addition.protected = suggestion.protected;
+    addition.as_tmp = suggestion.as_tmp;
     if let Some(why) = mark(&access, fixing, suggestion.protected) {
         let message =
             format!("`{}` was granted and should be looked at: {why}", escape::line(&addition.entry));
@@ -330,41 +328,5 @@ fn mark(access: &Access, fixing: &Fixing<'_>, protected: bool) -> Option<String>
             Some(conflict.map_or("it is a protected place".to_owned(), |conflict| conflict.why.to_owned()))
         }
         resource => lint::marked(places, resource.bytes()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(scope: Scope, by: &[&str], key: &'static str, path: &str) -> Entry {
-        let by = by.iter().map(|name| (*name).to_owned()).collect();
-        Entry { scope, by, key, what: What::Path(path.into()) }
-    }
-
-    #[test]
-    fn what_several_crates_need_names_them_all_and_what_nobody_did_is_for_all() {
-        let mut entries = vec![
-            entry(Scope::Always, &["b"], "read", "/p/x"),
-            entry(Scope::Always, &["a"], "read", "/p/x"),
-            entry(Scope::Always, &["a"], "read", "/p/y"),
-            entry(Scope::Always, &[], "read", "/p/y"),
-        ];
-        unite_crates(&mut entries);
-        assert_eq!(
-            entries,
-            [entry(Scope::Always, &["a", "b"], "read", "/p/x"), entry(Scope::Always, &[], "read", "/p/y")]
-        );
-    }
-
-    #[test]
-    fn an_entry_for_every_test_makes_that_of_a_case_needless() {
-        let case = Scope::Case { index: 0, name: "a::*".into() };
-        let wide = entry(Scope::Test, &[], "read", "/p/data");
-        assert!(covers(&wide, &entry(case.clone(), &[], "read", "/p/data/x")));
-        assert!(covers(&wide, &entry(case.clone(), &["a"], "stat", "/p/data/x")));
-        assert!(!covers(&wide, &entry(Scope::Always, &[], "read", "/p/data/x")));
-        assert!(!covers(&wide, &entry(case, &[], "write", "/p/data/x")));
-        assert!(!covers(&entry(Scope::Test, &["a"], "read", "/p/data"), &wide));
     }
 }

@@ -1,4 +1,4 @@
-//! Lists of entries: strings, or tables with `path`, `by` and `protected`.
+//! Lists of entries: strings, or tables with `path`, `by`, `protected` and `as`.
 
 use super::{EntryKey, MAX_ENTRIES, RawEntry, RawSandbox, Reader, with_article};
 use crate::policy::model::{Provenance, Scope};
@@ -61,6 +61,7 @@ impl Reader<'_> {
             span: span.clone(),
             by: Vec::new(),
             protected: false,
+            as_tmp: false,
             scope: Scope::Always,
             provenance: Provenance::default(),
         };
@@ -80,7 +81,7 @@ impl Reader<'_> {
         let known: &[&str] = match entry {
             EntryKey::Deny | EntryKey::Hide => &["path"],
             EntryKey::EnvRead => &["name", "by"],
-            _ => &["path", "by", "protected"],
+            _ => &["path", "by", "protected", "as"],
         };
         let mut found = false;
         let mut fine = true;
@@ -105,6 +106,17 @@ impl Reader<'_> {
                         self.wrong_type("protected", "`true`", table, key);
                     }
                 },
+                "as" => match value.as_str() {
+                    Some("/tmp") => read.as_tmp = true,
+                    Some(_) => {
+                        fine = false;
+                        self.error("bad-view", "`as` can only be `\"/tmp\"`".to_owned(), span);
+                    }
+                    None => {
+                        fine = false;
+                        self.wrong_type("as", "`\"/tmp\"`", table, key);
+                    }
+                },
                 _ => match value.as_str() {
                     Some(text) => {
                         found = true;
@@ -120,6 +132,12 @@ impl Reader<'_> {
         }
         if !found && !table.contains_key(what) {
             self.error("wrong-type", format!("an entry of `{key}` needs `{what}`"), span);
+        }
+        if read.as_tmp && found && read.text != "{tmp}" {
+            fine = false;
+            let message =
+                "only the private directory can stand in the place of `/tmp`: `as` needs the path `{tmp}`";
+            self.error("bad-view", message.to_owned(), read.span.clone());
         }
         (found && fine).then_some(read)
     }

@@ -5,9 +5,10 @@ mod mistakes;
 mod moves;
 mod places;
 mod scopes;
+mod views;
 
 use super::*;
-use crate::access::{Decision, GrantId, Operation};
+use crate::access::{Access, Decision, GrantId, Operation, Resource};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -167,7 +167,7 @@ fn suggestion(
     test: Option<&str>,
 ) -> Suggested {
     let bind = bindings();
-    let target = Target { kind, name: "main", test, bind: &bind };
+    let target = Target { kind, name: "main", test, bind: &bind, saw_tmp: false };
     suggest(&loaded(text).policy, &machine(), "Cargo.toml", &Access { operation, resource }, &target)
 }
 
@@ -289,19 +289,26 @@ fn a_wildcard_passes_on_no_secret() {
 
 #[test]
 fn an_ordinary_test_has_the_policy_of_no_test_at_all() {
-    let policy = loaded(SCOPED).policy;
     let with = bindings();
     let without = Bindings { tmp: None, ..bindings() };
-    let of = |test, bind| policy.for_target(TargetKind::Test, "tool", test, bind);
-    let mut ordinary = 0;
-    for test in ["import::a", "export::a", ""] {
-        for bind in [&without, &with] {
-            let same = of(Some(test), bind) == of(None, &without);
-            assert_eq!(policy.is_ordinary(test, bind.tmp.is_some()), same, "{test} {bind:?}");
-            ordinary += usize::from(same);
+    let ordinary = |policy: &PackagePolicy| {
+        let of = |test, bind| policy.for_target(TargetKind::Test, "tool", test, bind);
+        let mut ordinary = 0;
+        for test in ["import::a", "export::a", ""] {
+            for bind in [&without, &with] {
+                let same = of(Some(test), bind) == of(None, &without);
+                assert_eq!(policy.is_ordinary(test, bind.tmp.is_some()), same, "{test} {bind:?}");
+                ordinary += usize::from(same);
+            }
         }
-    }
-    assert_eq!(ordinary, 2);
+        ordinary
+    };
+    assert_eq!(ordinary(&loaded(SCOPED).policy), 2);
+    let mut plain = loaded("").policy;
+    assert_eq!(ordinary(&plain), 6);
+    // An audit shows each its own directory, whatever is granted.
+    plain.tmp_names.audit(BTreeSet::new());
+    assert_eq!(ordinary(&plain), 3);
     // What differs may be a limit, a variable or an exception alone.
     for of_case in ["limits.files = 3", "env.set = { TZ = \"CET\" }", "fs.deny = [\"all/x\"]"] {
         let case = "[[package.metadata.sandbox.test.case]]\nname = \"import::*\"\n";

@@ -42,12 +42,14 @@ pub(super) struct Done {
     /// Of a trap that needs explaining.
     pub(super) backtrace: Vec<RawFrame>,
     pub(super) overflow: u64,
+    /// It called its private directory `/tmp`.
+    pub(super) saw_tmp: bool,
 }
 
 impl From<TestReport> for Done {
     /// A test that did not run.
     fn from(report: TestReport) -> Self {
-        Self { report, violations: Vec::new(), tmp: None, backtrace: Vec::new(), overflow: 0 }
+        Self { report, violations: Vec::new(), tmp: None, backtrace: Vec::new(), overflow: 0, saw_tmp: false }
     }
 }
 
@@ -269,6 +271,7 @@ impl Tests for Schedule<'_, '_> {
             tmp: attempt.tmp,
             backtrace: if bad && trapped { result.backtrace } else { Vec::new() },
             overflow: result.overflow,
+            saw_tmp: result.saw_tmp,
         });
     }
 

@@ -91,21 +91,21 @@ impl Summing<'_, '_> {
                 Vec::new()
             })
         });
-        let in_words = |raw: &RawViolation, count: u64, test: Option<&str>, tmp: Option<PathBuf>| {
+        let in_words = |raw: &RawViolation, count: u64, test: Option<&str>, tmp: Option<PathBuf>, saw_tmp| {
             let bind = Bindings { tmp, current_dir: self.suite.current_dir.clone() };
-            let target =
-                policy::Target { kind: TargetKind::Test, name: &self.suite.target, test, bind: &bind };
+            let (kind, name) = (TargetKind::Test, &*self.suite.target);
+            let target = policy::Target { kind, name, test, bind: &bind, saw_tmp };
             let (suggestion, note) = run::suggestion(subject, &raw.access, &target, raw.exception.is_some());
             let mut violation = attribution.violation(raw, count, test, suggestion);
             run::add_note(&mut violation.note, note);
             violation.allowed = self.envelope.is_some_and(|all| let_through(all, &raw.access));
             violation
         };
-        for Done { report, violations, tmp, backtrace, .. } in &mut *done {
+        for Done { report, violations, tmp, backtrace, saw_tmp, .. } in &mut *done {
             let name = report.id.name.clone();
             report.violations = violations
                 .iter()
-                .map(|(raw, count)| in_words(raw, *count, Some(&name), tmp.clone()))
+                .map(|(raw, count)| in_words(raw, *count, Some(&name), tmp.clone(), *saw_tmp))
                 .collect();
             if !backtrace.is_empty()
                 && let (Some(outcome), Some(origin)) =
@@ -116,7 +116,7 @@ impl Summing<'_, '_> {
                 notes.push(note);
             }
         }
-        listing.iter().map(|(raw, count)| in_words(raw, *count, None, None)).collect()
+        listing.iter().map(|(raw, count)| in_words(raw, *count, None, None, false)).collect()
     }
 
     /// A test that was not tried, with the reason.

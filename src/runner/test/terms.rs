@@ -1,7 +1,7 @@
 //! What a test runs under besides its grants: environment and time limit. They differ only between
 //! tests of different cases, so they are found once for each combination of cases.
 
-use super::super::envelope::with_environment;
+use super::super::envelope::{with_environment, with_tmp_view};
 use super::super::environment;
 use super::super::run::{Subject, wants_tmp};
 use crate::access::OperationSet;
@@ -76,6 +76,9 @@ impl AllTerms {
         let granted = wants_tmp(subject.policy);
         let tmp = tmp && (granted || audit);
         let mut package = subject.policy.clone();
+        if audit {
+            package = with_tmp_view(package);
+        }
         let mut set: BTreeMap<String, String> = subject.cargo_env.iter().cloned().collect();
         if tmp && granted {
             // Each test's own value replaces it.

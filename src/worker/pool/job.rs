@@ -103,6 +103,8 @@ pub struct TestResult {
     pub uses: BTreeMap<GrantId, u64>,
     /// Limits that were reached, by their keys.
     pub limits: Vec<String>,
+    /// As in [`super::RunResult::saw_tmp`].
+    pub saw_tmp: bool,
     /// One more sentence, or empty.
     pub note: String,
     /// What it wrote.
