@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::access::{Access, Resource};
+use std::collections::BTreeSet;
 
 #[test]
 fn a_workspace_is_inherited_only_when_asked_but_its_deny_always_binds() {
