@@ -43,8 +43,8 @@ pub(super) fn misbehave(misbehaviour: Misbehaviour, teller: &Teller) {
             sys::exit_now(0)
         }
         Misbehaviour::Garbage => {
-            teller.with_socket(|socket| {
-                let _ = rustix::io::write(socket, &[0xff; 4096]);
+            teller.with_channel(|channel| {
+                let _ = rustix::io::write(channel, &[0xff; 4096]);
             });
             sys::exit_now(0)
         }
@@ -81,15 +81,15 @@ pub(super) fn misbehave(misbehaviour: Misbehaviour, teller: &Teller) {
 
 /// Says in its output which sockets it has besides its own channel. `stat` needs no right.
 fn reach(teller: &Teller) {
-    let own = teller.with_socket(|socket| socket.as_raw_fd());
+    let own = teller.with_channel(|channel| channel.as_raw_fd());
     for number in (0..200).filter(|number| *number != own) {
         let path = format!("/proc/self/fd/{number}");
         if let Ok(stat) = rustix::fs::stat(path)
             && FileType::from_raw_mode(stat.st_mode) == FileType::Socket
         {
             let text = format!("descriptor {number} is a socket\n");
-            teller.with_socket(|socket| {
-                let _ = wire::send_output(socket, wire::Kind::Stdout, &[IoSlice::new(text.as_bytes())]);
+            teller.with_channel(|channel| {
+                let _ = wire::send_output(channel, wire::Kind::Stdout, &[IoSlice::new(text.as_bytes())]);
             });
         }
     }

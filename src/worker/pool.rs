@@ -44,6 +44,8 @@ pub struct TestPool<'a> {
     zygotes: Vec<Zygote>,
     /// Tests whose zygote died before they were started.
     again: VecDeque<TestRun>,
+    /// A `by` grant depends on the origin of an access, which a test's process has to ask for.
+    asks: bool,
     /// Listen to every test at once: a caller wants its output, or a `by` grant its origin.
     eager: bool,
     grants: usize,
@@ -67,7 +69,8 @@ struct Zygote {
 impl<'a> TestPool<'a> {
     /// A pool without zygotes; they are started as there are tests for them.
     pub fn new(launcher: &Launcher, mut job: PoolJob<'a>) -> Self {
-        let eager = job.live || job.package.grants.iter().any(|grant| !grant.by.is_empty());
+        let asks = job.package.grants.iter().any(|grant| !grant.by.is_empty());
+        let eager = job.live || asks;
         let grants = job.package.grants.len();
         Self {
             launcher: launcher.clone(),
@@ -75,6 +78,7 @@ impl<'a> TestPool<'a> {
             job,
             zygotes: Vec::new(),
             again: VecDeque::new(),
+            asks,
             eager,
             grants,
         }
@@ -184,7 +188,8 @@ impl<'a> TestPool<'a> {
     }
 
     fn send(&mut self, index: usize, test: TestRun, tests: &mut dyn Tests) -> Result<(), WorkerError> {
-        let (ours, theirs) = wire::pair()?;
+        let (ours, theirs) = wire::pipe()?;
+        let questions = if self.asks { Some(wire::pair()?) } else { None };
         let run = RunTest {
             test: test.test.clone(),
             args: test.args.clone(),
@@ -194,9 +199,11 @@ impl<'a> TestPool<'a> {
             misbehaviour: test.misbehaviour,
         };
         let message = ToWorker::Run(test.id, postcard::to_stdvec(&run).map_err(io::Error::other)?);
-        let running = Running::new(test, ours, self.grants);
+        let (answers, asking) = questions.unzip();
+        let running = Running::new(test, ours, answers, self.grants);
         let zygote = &mut self.zygotes[index];
-        match zygote.process.tell(&message, &[theirs.as_fd()]) {
+        let fds: Vec<_> = [&theirs].into_iter().chain(&asking).map(AsFd::as_fd).collect();
+        match zygote.process.tell(&message, &fds) {
             Ok(()) => {}
             // It has just died; that is noticed in a moment, and the test is run by another one.
             Err(WireError::Io(_)) => zygote.process.kill(),

@@ -22,7 +22,10 @@ const KILL: i32 = 9;
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) test: TestRun,
+    /// What its process says.
     pub(super) channel: OwnedFd,
+    /// Where its questions are answered, if it may ask any.
+    answers: Option<OwnedFd>,
     reader: Reader,
     collected: Collected,
     pub(super) started: Instant,
@@ -48,12 +51,13 @@ pub(super) struct Reaped {
 }
 
 impl Running {
-    /// A test that is started now, over this end of its channel, in a package with so many grants.
-    pub(super) fn new(test: TestRun, channel: OwnedFd, grants: usize) -> Self {
+    /// A test that is started now, over our ends of its channels, in a package with so many grants.
+    pub(super) fn new(test: TestRun, channel: OwnedFd, answers: Option<OwnedFd>, grants: usize) -> Self {
         let keep = if test.keep_output == 0 { KEEP_HEAD } else { test.keep_output };
         Self {
             test,
             channel,
+            answers,
             reader: Reader::default(),
             collected: Collected::new(grants, keep),
             started: Instant::now(),
@@ -89,15 +93,18 @@ impl Running {
     }
 
     fn hear(&mut self, tests: &mut dyn Tests, live: bool) -> Result<Progress, WireError> {
-        let progress = self.reader.read(&self.channel)?;
+        let progress = self.reader.read_pipe(&self.channel)?;
         while let Some(frame) = self.reader.frame()? {
             match self.collected.hear(&frame)? {
                 Heard::Nothing | Heard::Violation(_) => {}
                 Heard::Output(stream) if live => tests.output(self.test.id, stream, frame.body),
                 Heard::Output(_) => {}
                 Heard::Origin(frames) => {
+                    let Some(answers) = &self.answers else {
+                        return Err(WireError::Malformed("it asked what makes no difference to it"));
+                    };
                     let answer = ToWorker::Origin(tests.origin(self.test.id, &frames));
-                    wire::send(self.channel.as_fd(), &answer, &[], SendFlags::DONTWAIT)?;
+                    wire::send(answers.as_fd(), &answer, &[], SendFlags::DONTWAIT)?;
                 }
             }
         }

@@ -17,7 +17,9 @@ pub(super) struct Teller(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    socket: Option<OwnedFd>,
+    channel: Option<OwnedFd>,
+    /// Where questions are answered, if that is not the channel.
+    asking: Option<OwnedFd>,
     violations: HashMap<RawViolation, (u32, u64)>,
     overflow: u64,
     origins: HashMap<Vec<RawFrame>, Option<String>>,
@@ -26,7 +28,7 @@ struct State {
 impl Teller {
     pub(super) fn new(socket: OwnedFd) -> Self {
         let teller = Self::unconnected();
-        teller.connect(socket);
+        teller.connect(socket, None);
         teller
     }
 
@@ -35,9 +37,11 @@ impl Teller {
         Self(Arc::default())
     }
 
-    /// From now on it speaks over this socket.
-    pub(super) fn connect(&self, socket: OwnedFd) {
-        self.state().socket = Some(socket);
+    /// From now on it speaks over this channel, a socket or the end of a pipe; then it is answered over
+    /// the other one, if at all.
+    pub(super) fn connect(&self, channel: OwnedFd, asking: Option<OwnedFd>) {
+        let mut state = self.state();
+        (state.channel, state.asking) = (Some(channel), asking);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,20 +85,20 @@ impl Teller {
         self.state().send(message)
     }
 
-    pub(super) fn with_socket<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
-        act(self.state().socket().expect("a child has a channel"))
+    pub(super) fn with_channel<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        act(self.state().channel().expect("a child has a channel"))
     }
 }
 
 impl State {
-    fn socket(&self) -> Result<BorrowedFd<'_>, WireError> {
-        let socket = self.socket.as_ref().ok_or(WireError::Malformed("nobody listens yet"))?;
-        Ok(socket.as_fd())
+    fn channel(&self) -> Result<BorrowedFd<'_>, WireError> {
+        let channel = self.channel.as_ref().ok_or(WireError::Malformed("nobody listens yet"))?;
+        Ok(channel.as_fd())
     }
 
     /// Without a supervisor there is nobody to tell: this process is about to be killed too.
     fn send(&self, message: &FromWorker) -> Result<(), WireError> {
-        wire::send(self.socket()?, message, &[], SendFlags::empty())
+        wire::send(self.channel()?, message, &[], SendFlags::empty())
     }
 
     fn violation(&mut self, violation: RawViolation) -> Result<(), WireError> {
@@ -127,7 +131,8 @@ impl State {
             return known.clone();
         }
         self.send(&FromWorker::Origin(frames.to_vec())).ok()?;
-        let Ok(Some((ToWorker::Origin(answer), _))) = wire::receive(self.socket().ok()?) else { return None };
+        let answers = self.asking.as_ref().or(self.channel.as_ref())?;
+        let Ok(Some((ToWorker::Origin(answer), _))) = wire::receive(answers.as_fd()) else { return None };
         self.origins.insert(frames.to_vec(), answer.clone());
         answer
     }
@@ -160,7 +165,7 @@ impl Sink for Teller {
             Stream::Error => Kind::Stderr,
         };
         let state = self.state();
-        let sent = state.socket().and_then(|socket| wire::send_output(socket, kind, bufs));
+        let sent = state.channel().and_then(|channel| wire::send_output(channel, kind, bufs));
         sent.map_err(|error| match error {
             WireError::Io(error) => error,
             WireError::Malformed(what) => io::Error::other(what),

@@ -58,9 +58,9 @@ impl Template {
 
     /// The whole life of a test's process, just forked from `zygote`. Returns its exit status.
     /// `test` is a [`RunTest`] in its encoding.
-    pub(super) fn live(self, zygote: Pid, test: &[u8], channel: OwnedFd) -> u8 {
+    pub(super) fn live(self, zygote: Pid, test: &[u8], channel: OwnedFd, asking: Option<OwnedFd>) -> u8 {
         let teller = self.makings.teller.clone();
-        teller.connect(channel);
+        teller.connect(channel, asking);
         let test = wire::decode(test).map_err(|error| (Ended::Failed(error.to_string()), Vec::new()));
         let run = |mut test: RunTest| {
             let patches = std::mem::take(&mut test.patches);

@@ -27,6 +27,8 @@ struct Next {
     /// A `RunTest` in its encoding.
     test: Vec<u8>,
     channel: OwnedFd,
+    /// Where it may ask, if it may.
+    asking: Option<OwnedFd>,
 }
 
 /// What became of a message from the supervisor.
@@ -52,9 +54,9 @@ pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: Owne
         match step(&control, &mut next) {
             Ok(Step::Again) => {}
             Ok(Step::End) => return 0,
-            Ok(Step::Child(zygote, Next { test, channel, .. })) => {
+            Ok(Step::Child(zygote, Next { test, channel, asking, .. })) => {
                 drop((control, next));
-                sys::exit_now(template.live(zygote, &test, channel));
+                sys::exit_now(template.live(zygote, &test, channel, asking));
             }
             // The supervisor sees it by the end of the socket, and starts another one.
             Err(_) => return super::main::BROKEN,
@@ -121,8 +123,10 @@ fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
 
 fn hear(control: &OwnedFd) -> io::Result<Heard> {
     match wire::receive::<ToWorker>(control.as_fd()).map_err(io::Error::other)? {
-        Some((ToWorker::Run(id, test), mut fds)) if fds.len() == 1 => {
-            Ok(Heard::Run(Next { id, test, channel: fds.pop().expect("there is one") }))
+        Some((ToWorker::Run(id, test), fds)) if (1..=2).contains(&fds.len()) => {
+            let mut fds = fds.into_iter();
+            let channel = fds.next().expect("there is one");
+            Ok(Heard::Run(Next { id, test, channel, asking: fds.next() }))
         }
         Some((ToWorker::Kill(id), _)) => Ok(Heard::Kill(id)),
         Some(_) => Err(io::Error::other("a message out of place")),
