@@ -276,7 +276,8 @@ impl Cache {
         let ours = meta.is_file()
             && meta.uid() == rustix::process::geteuid().as_raw()
             && meta.mode() & 0o022 == 0
-            && meta.nlink() == 1;
+            // None, if another process has just put the same in its place.
+            && meta.nlink() <= 1;
         ours.then_some(file)
     }
 
