@@ -4,7 +4,7 @@
 mod support;
 
 use cargo_sandbox::access::{GrantId, OperationSet};
-use cargo_sandbox::compile::{Cache, Strategy};
+use cargo_sandbox::compile::{Cache, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::policy::model::LimitsPatch;
 use cargo_sandbox::policy::{PackagePolicy, Scope};
@@ -305,7 +305,8 @@ fn tests_that_run_for_long_get_better_code_under_way() {
     assert!(better(&mut wasm).is_none());
     let root = root();
     let tier_up = Some(TierUp {
-        wasm: support::wasm(),
+        wasm: wasm.try_clone().unwrap(),
+        stamp: Stamp::of(&wasm).unwrap(),
         strategy: Strategy::Cranelift,
         cache: Some(cache()),
         after: Duration::ZERO,
@@ -322,14 +323,22 @@ fn tests_that_run_for_long_get_better_code_under_way() {
 #[test]
 fn better_code_that_cannot_be_made_changes_nothing() {
     let (artifact, root) = (artifact(Strategy::Winch), root());
-    let wasm = tempfile::tempfile().unwrap();
-    let tier_up = Some(TierUp { wasm, strategy: Strategy::Cranelift, cache: None, after: Duration::ZERO });
-    let job = job(&artifact, &root, Strategy::Winch, package(&[]), None);
-    let mut pool = TestPool::new(&launcher(), PoolJob { tier_up, ..job });
-    let mut suite = Suite { waiting: (0..300).map(|id| test(id, "print")).collect(), ..Suite::default() };
-    assert!(!pool.run(&mut suite).unwrap());
-    assert_eq!(suite.results.len(), 300);
-    assert!(suite.results.values().all(|result| result.end == guest(GuestOutcome::Exited(0))));
+    let folder = tempfile::tempdir().unwrap();
+    let cache = || Cache::open(&folder.path().join("cache"), 1 << 30).unwrap();
+    let no_module = tempfile::tempfile().unwrap();
+    let nothing = Stamp::of(&no_module).unwrap();
+    // The other one is a module, but not the one that the tests began with.
+    for (wasm, stamp) in [(no_module, nothing), (support::wasm(), nothing)] {
+        let (strategy, after) = (Strategy::Cranelift, Duration::ZERO);
+        let tier_up = Some(TierUp { wasm, stamp, strategy, cache: Some(cache()), after });
+        let job = job(&artifact, &root, Strategy::Winch, package(&[]), None);
+        let mut pool = TestPool::new(&launcher(), PoolJob { tier_up, ..job });
+        let mut suite = Suite { waiting: (0..500).map(|id| test(id, "print")).collect(), ..Suite::default() };
+        assert!(!pool.run(&mut suite).unwrap());
+        assert_eq!(suite.results.len(), 500);
+        assert!(suite.results.values().all(|result| result.end == guest(GuestOutcome::Exited(0))));
+    }
+    assert!(launcher().cached(&mut support::wasm(), Strategy::Cranelift, &cache()).unwrap().is_none());
 }
 
 /// Not a timed test: it prints what `--nocapture` shows.

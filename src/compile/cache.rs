@@ -87,7 +87,7 @@ pub struct Entry {
 
 /// What tells whether a file is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
+pub struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -96,7 +96,12 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(file: &File) -> io::Result<Self> {
+    /// That of an open file.
+    ///
+    /// # Errors
+    ///
+    /// The file system does not say.
+    pub fn of(file: &File) -> io::Result<Self> {
         let meta = file.metadata()?;
         Ok(Self {
             device: meta.dev(),

@@ -10,7 +10,7 @@ mod engine;
 pub mod facts;
 mod load;
 
-pub use cache::{Cache, Key};
+pub use cache::{Cache, Key, Stamp};
 pub use engine::{Strategy, engine, fingerprint};
 pub use facts::Facts;
 pub use load::{LoadError, load};

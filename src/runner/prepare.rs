@@ -3,7 +3,7 @@
 use super::{Failure, Setup, StrategyChoice};
 use crate::access::{Decision, Operation, Resource};
 use crate::build::object::MARKER;
-use crate::compile::{Cache, Facts, Strategy};
+use crate::compile::{Cache, Facts, Stamp, Strategy};
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::{Decider, Policy};
@@ -29,6 +29,8 @@ const TIER_UP: Duration = Duration::from_secs(1);
 pub struct Guest {
     /// The file that it was compiled from.
     pub wasm: File,
+    /// What that file was then.
+    pub stamp: Stamp,
     /// Finished machine code.
     pub code: File,
     /// What the compile child read in it.
@@ -94,6 +96,7 @@ pub fn prepare_any(
     let mut wasm = File::open(path).map_err(|error| {
         failed(Diagnostic::error("artifact", format!("cannot read `{}`: {error}", path.display())))
     })?;
+    let stamp = Stamp::of(&wasm)?;
     let cache = if setup.cache { open_cache(warn) } else { None };
     let (last, others) = strategies.split_last().expect("there is a compiler");
     let mut found = None;
@@ -127,7 +130,7 @@ pub fn prepare_any(
         ));
     }
     let layout = if marked { Layout::Root } else { Layout::TopLevel };
-    Ok(Guest { wasm, code, facts, strategy, layout })
+    Ok(Guest { wasm, stamp, code, facts, strategy, layout })
 }
 
 /// What is done where the tests of an artifact that Winch compiled run for long.
@@ -137,7 +140,7 @@ pub fn tier_up(guest: &Guest, setup: &Setup) -> Option<TierUp> {
     let wasm = File::open(format!("/proc/self/fd/{}", guest.wasm.as_raw_fd())).ok().filter(|_| winch)?;
     // That it is not to be used was said when it was looked into.
     let cache = if setup.cache { open_cache(&mut |_| {}) } else { None };
-    Some(TierUp { wasm, strategy: Strategy::Cranelift, cache, after: TIER_UP })
+    Some(TierUp { wasm, stamp: guest.stamp, strategy: Strategy::Cranelift, cache, after: TIER_UP })
 }
 
 fn open_cache(warn: &mut dyn FnMut(Diagnostic)) -> Option<Cache> {

@@ -4,7 +4,7 @@
 //! Nothing waits for it, and nothing depends on it: a test never changes its code under way, and what
 //! fails here leaves everything as it is.
 
-use crate::compile::{Cache, Strategy, cache::Miss};
+use crate::compile::{Cache, Stamp, Strategy, cache::Miss};
 use crate::worker::spawn::Launcher;
 use crate::worker::tools::Compiling;
 use std::fs::File;
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 pub struct TierUp {
     /// The artifact, opened for this alone: a child reads it from where it stands.
     pub wasm: File,
+    /// What it was when the first code was made: better code of anything else is none.
+    pub stamp: Stamp,
     /// Who compiles it.
     pub strategy: Strategy,
     /// Where the code goes too, for the next run.
@@ -65,6 +67,9 @@ impl Tier {
         let Some(result) = compiling.hear() else { return false };
         let Some((_, job, miss)) = self.compiling.take() else { return false };
         let Ok((mut code, facts)) = result else { return false };
+        if !Stamp::of(&job.wasm).is_ok_and(|stamp| stamp == job.stamp) {
+            return false;
+        }
         if let (Some(cache), Some(miss)) = (&job.cache, &miss) {
             // As in `Launcher::prepare`.
             let _ = cache.put(miss, &job.wasm, &mut code, &facts);
