@@ -25,9 +25,6 @@ use std::time::{Duration, Instant};
 use tier::Tier;
 pub use tier::TierUp;
 
-/// A test younger than this is not listened to until it ends: most end sooner, and are then heard in
-/// one go. Its socket holds what it says meanwhile.
-const QUIET: Duration = Duration::from_millis(5);
 /// A test that has run for longer starts again where there is better code: what is lost by that is
 /// less than what the old code will take if it takes as long once more.
 const LONG: Duration = Duration::from_secs(1);
@@ -230,14 +227,14 @@ impl<'a> TestPool<'a> {
         for zygote in &self.zygotes {
             fds.push(PollFd::new(&zygote.process.socket, PollFlags::IN));
             let Some(running) = &zygote.current else { continue };
-            let loud = self.eager || now.duration_since(running.started) >= QUIET;
+            let loud = self.eager || now >= running.next;
             if loud && !running.deaf {
                 fds.push(PollFd::new(&running.channel, PollFlags::IN));
             }
             let limit = zygote.limit(running).filter(|_| running.cut.is_none());
             let due = [
                 limit.map(|limit| running.started + limit),
-                (!loud).then_some(running.started + QUIET),
+                (!loud).then_some(running.next),
                 zygote.told.map(|told| told + PATIENCE),
                 (zygote.retired && running.may_be_superseded()).then_some(running.started + LONG),
             ];
@@ -262,7 +259,7 @@ impl<'a> TestPool<'a> {
         let zygote = &mut self.zygotes[index];
         if let Some(running) = &mut zygote.current {
             let elapsed = running.started.elapsed();
-            if eager || elapsed >= QUIET {
+            if eager || running.next <= Instant::now() {
                 // Once: a child that never stops writing does not keep us from the others.
                 running.listen_once(tests, live);
             }
@@ -297,7 +294,7 @@ impl<'a> TestPool<'a> {
                     zygote.ready = true;
                     // A test's time does not include the start of its zygote.
                     if let Some(running) = &mut zygote.current {
-                        running.started = Instant::now();
+                        running.start_now();
                     }
                     tests.ready(&kernel_report(self.job.confined.landlock, enforced, seccomp));
                 }
@@ -314,7 +311,7 @@ impl<'a> TestPool<'a> {
                     zygote.told = None;
                     // So that it is not idle while we look at this one.
                     if let Some(mut queued) = zygote.queued.take() {
-                        queued.started = Instant::now();
+                        queued.start_now();
                         let id = queued.test.id;
                         zygote.current = Some(queued);
                         tests.started(id);

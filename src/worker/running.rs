@@ -15,6 +15,14 @@ use std::time::{Duration, Instant};
 /// process writes to it.
 const LAST_WORDS: usize = 8 << 20;
 
+/// A test younger than this is not listened to until it ends: most end sooner, and are then heard in
+/// one go. Its channel holds what it says meanwhile.
+const QUIET: Duration = Duration::from_millis(5);
+
+/// How long a test is not listened to when all that it had said was heard. A pipe is full no sooner
+/// than that if its guest prints in small pieces; if in large ones, there is more right away.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// The signal with which a zygote ends a child.
 const KILL: i32 = 9;
 
@@ -30,6 +38,8 @@ pub(super) struct Running {
     collected: Collected,
     pub(super) started: Instant,
     pub(super) cut: Option<Cut>,
+    /// When it is next worth listening to it; in a hurry there is no need to wait.
+    pub(super) next: Instant,
     /// The channel is at its end, or not to be listened to.
     pub(super) deaf: bool,
 }
@@ -53,6 +63,7 @@ pub(super) struct Reaped {
 impl Running {
     /// A test that is started now, over our ends of its channels, in a package with so many grants.
     pub(super) fn new(test: TestRun, channel: OwnedFd, answers: Option<OwnedFd>, grants: usize) -> Self {
+        let started = Instant::now();
         let keep = if test.keep_output == 0 { KEEP_HEAD } else { test.keep_output };
         Self {
             test,
@@ -60,10 +71,17 @@ impl Running {
             answers,
             reader: Reader::default(),
             collected: Collected::new(grants, keep),
-            started: Instant::now(),
+            started,
+            next: started + QUIET,
             cut: None,
             deaf: false,
         }
+    }
+
+    /// The clock of a test that waited for its process runs from now on.
+    pub(super) fn start_now(&mut self) {
+        self.started = Instant::now();
+        self.next = self.started + QUIET;
     }
 
     /// Whether nothing is lost but time if it is ended and run again: nothing that lasts can have been
@@ -94,6 +112,10 @@ impl Running {
 
     fn hear(&mut self, tests: &mut dyn Tests, live: bool) -> Result<Progress, WireError> {
         let progress = self.reader.read_pipe(&self.channel)?;
+        if !self.reader.was_full() {
+            // There was no more: a guest that prints in small pieces is not worth waking up for each.
+            self.next = Instant::now() + PAUSE;
+        }
         while let Some(frame) = self.reader.frame()? {
             match self.collected.hear(&frame)? {
                 Heard::Nothing | Heard::Violation(_) => {}

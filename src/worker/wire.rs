@@ -18,6 +18,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub const MAX_FRAME: usize = 1 << 20;
 /// Most descriptors that come with one frame.
 pub const MAX_FDS: usize = 4;
+/// Pieces of output that are sent with one call.
+const MAX_PARTS: usize = 16;
 
 const HEADER: usize = 5;
 /// Bytes of output that one frame carries at most.
@@ -131,14 +133,14 @@ pub fn send<T: Serialize>(
 /// As for [`send`].
 pub fn send_output(socket: BorrowedFd<'_>, kind: Kind, bufs: &[IoSlice<'_>]) -> Result<usize, WireError> {
     let mut room = MAX_OUTPUT;
-    let mut body = Vec::with_capacity(bufs.len().min(16));
-    for buf in bufs.iter().take(16) {
-        let part = &buf[..buf.len().min(room)];
-        room -= part.len();
-        body.push(IoSlice::new(part));
+    let mut body = [IoSlice::new(&[]); MAX_PARTS];
+    for (part, buf) in body.iter_mut().zip(bufs) {
+        let taken = &buf[..buf.len().min(room)];
+        room -= taken.len();
+        *part = IoSlice::new(taken);
     }
     if room < MAX_OUTPUT {
-        send_body(socket, kind, &body, &[], SendFlags::empty())?;
+        send_body(socket, kind, &body[..bufs.len().min(MAX_PARTS)], &[], SendFlags::empty())?;
     }
     Ok(MAX_OUTPUT - room)
 }
@@ -157,10 +159,10 @@ fn send_body(
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&(length as u32).to_le_bytes());
     header[4] = kind.byte();
-    let mut parts = Vec::with_capacity(1 + body.len());
-    parts.push(IoSlice::new(&header));
-    parts.extend(body.iter().map(|part| IoSlice::new(part)));
-    let mut parts = &mut parts[..];
+    let mut parts = [IoSlice::new(&[]); 1 + MAX_PARTS];
+    parts[0] = IoSlice::new(&header);
+    parts[1..=body.len()].copy_from_slice(body);
+    let mut parts = &mut parts[..=body.len()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -312,6 +314,8 @@ pub enum Progress {
 pub struct Reader {
     buffer: Vec<u8>,
     start: usize,
+    /// See [`was_full`](Self::was_full).
+    full: bool,
 }
 
 const READ: usize = 64 << 10;
@@ -344,10 +348,12 @@ impl Reader {
         read: impl Fn(&mut [MaybeUninit<u8>]) -> Result<&mut [u8], Errno>,
     ) -> Result<Progress, WireError> {
         let mut chunk = [MaybeUninit::uninit(); READ];
+        self.full = false;
         loop {
             return match read(&mut chunk) {
                 Ok([]) | Err(Errno::CONNRESET) => Ok(Progress::End),
                 Ok(filled) => {
+                    self.full = filled.len() == READ;
                     self.push(filled);
                     Ok(Progress::Some)
                 }
@@ -382,6 +388,11 @@ impl Reader {
         let body = self.start + HEADER;
         self.start = body + length;
         Ok(Some(Frame { kind, body: &self.buffer[body..body + length] }))
+    }
+
+    /// Whether the last read brought as much as one can, so that there may be more.
+    pub fn was_full(&self) -> bool {
+        self.full
     }
 
     /// Bytes held.
