@@ -20,9 +20,10 @@ use std::time::Duration;
 /// Bytes that the code cache may hold.
 const CACHE_BOUND: u64 = 2 << 30;
 
-/// How long the tests of one artifact run with Winch's code before Cranelift is asked: about what it
-/// takes Cranelift to compile one, so that nobody loses more than half by it.
-const TIER_UP: Duration = Duration::from_secs(1);
+/// How long the tests of one artifact run with Winch's code before Cranelift is asked: more than it
+/// takes Cranelift to compile a large one (15 MB: 1 s on two processors that tests want too), so that
+/// a suite that ends just then loses less than a third by it.
+const TIER_UP: Duration = Duration::from_secs(3);
 
 /// Code that is ready to run, and what is known of it.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ pub use tier::TierUp;
 
 /// A test that has run for longer starts again where there is better code: what is lost by that is
 /// less than what the old code will take if it takes as long once more.
-const LONG: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(5);
 /// How long a zygote may take to confine itself and to load the code.
 pub(super) const STARTUP: Duration = Duration::from_secs(60);
 /// How long a zygote may take to end a child, or itself.
