@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::io::Write;
+use std::os::fd::AsFd;
 
 #[test]
 fn a_message_and_its_descriptor_arrive_and_the_next_frame_stays_in_the_socket() {
