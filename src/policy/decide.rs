@@ -314,6 +314,9 @@ impl Decider {
         if !before.contains_all(self.allowed(to, found_to, false)) {
             return false;
         }
+        // What is only allowed on a directory itself, as looking at the current one is, says nothing of
+        // its contents.
+        let before = if directory { before.intersection(found_from.recursive()) } else { before };
         let conditional = self.allowed(to, found_to, true).difference(before);
         conditional.iter().all(|operation| {
             self.by.values().flatten().all(|krate| {
