@@ -2,26 +2,8 @@
 
 mod wasi_support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use wasi_support::*;
-
-/// Swaps two names again and again until told to stop.
-fn swapping(a: std::path::PathBuf, b: std::path::PathBuf) -> (Arc<AtomicBool>, std::thread::JoinHandle<u64>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    let thread = std::thread::spawn(move || {
-        let mut count = 0;
-        while !flag.load(Ordering::Relaxed) {
-            let exchange = rustix::fs::RenameFlags::EXCHANGE;
-            rustix::fs::renameat_with(rustix::fs::CWD, &a, rustix::fs::CWD, &b, exchange)
-                .expect("both exist");
-            count += 1;
-        }
-        count
-    });
-    (stop, thread)
-}
 
 #[test]
 fn a_directory_swapped_with_a_link_never_leads_out() {

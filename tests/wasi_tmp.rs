@@ -8,8 +8,7 @@ use cargo_sandbox::wasi::Preopens;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use wasi_support::*;
 
 /// A place with a private directory, `box` that is granted too, and `out` that is not.
@@ -172,18 +171,7 @@ fn nothing_is_gained_by_moving_things_out_of_it_or_into_it() {
 fn links_swapped_in_it_never_lead_out() {
     let place = with_private();
     place.file("private/sub/f", "granted").link("private/other", "@/out");
-    let stop = Arc::new(AtomicBool::new(false));
-    let (flag, a, b) = (Arc::clone(&stop), place.path("private/sub"), place.path("private/other"));
-    let thread = std::thread::spawn(move || {
-        let mut count = 0;
-        while !flag.load(Ordering::Relaxed) {
-            let exchange = rustix::fs::RenameFlags::EXCHANGE;
-            rustix::fs::renameat_with(rustix::fs::CWD, &a, rustix::fs::CWD, &b, exchange)
-                .expect("both exist");
-            count += 1;
-        }
-        count
-    });
+    let (stop, thread) = swapping(place.path("private/sub"), place.path("private/other"));
     let ended = seeing(&place).probe("swap /tmp/sub/f 20000");
     let with_grant = seeing(&place).grant("read", place.path("out")).probe("swap /tmp/sub/f 20000");
     stop.store(true, Ordering::Relaxed);

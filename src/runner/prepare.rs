@@ -136,9 +136,11 @@ pub fn prepare_any(
 
 /// What is done where the tests of an artifact that Winch compiled run for long.
 pub fn tier_up(guest: &Guest, setup: &Setup) -> Option<TierUp> {
-    let winch = setup.strategy == StrategyChoice::Auto && guest.strategy == Strategy::Winch;
+    if setup.strategy != StrategyChoice::Auto || guest.strategy != Strategy::Winch {
+        return None;
+    }
     // Opened anew: others read the file through the descriptor that is there, and share its position.
-    let wasm = File::open(format!("/proc/self/fd/{}", guest.wasm.as_raw_fd())).ok().filter(|_| winch)?;
+    let wasm = File::open(format!("/proc/self/fd/{}", guest.wasm.as_raw_fd())).ok()?;
     // That it is not to be used was said when it was looked into.
     let cache = if setup.cache { open_cache(&mut |_| {}) } else { None };
     Some(TierUp { wasm, stamp: guest.stamp, strategy: Strategy::Cranelift, cache, after: TIER_UP })

@@ -14,6 +14,7 @@ use std::io::IoSlice;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use wasmtime::{Config, Engine, Linker, Module, Store};
 
@@ -363,4 +364,21 @@ pub fn boxed() -> (Place, impl Fn() -> Run) {
     let granted = place.path("box");
     let run = move || run().grant("read", &granted).grant("write", &granted);
     (place, run)
+}
+
+/// Swaps two names again and again until told to stop.
+pub fn swapping(a: PathBuf, b: PathBuf) -> (Arc<AtomicBool>, std::thread::JoinHandle<u64>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let thread = std::thread::spawn(move || {
+        let mut count = 0;
+        while !flag.load(Ordering::Relaxed) {
+            let exchange = rustix::fs::RenameFlags::EXCHANGE;
+            rustix::fs::renameat_with(rustix::fs::CWD, &a, rustix::fs::CWD, &b, exchange)
+                .expect("both exist");
+            count += 1;
+        }
+        count
+    });
+    (stop, thread)
 }
