@@ -1,5 +1,5 @@
 //! The house rules of ARCHITECTURE.md, held by reading the sources: who imports whom, where `unsafe` may be, who names
-//! which crate, who writes to a terminal, who exits, and how long a file may grow.
+//! which crate, who writes to a terminal, and who exits.
 //!
 //! The rules look at code only: comments and string literals are blanked first. Each rule is tried on a bad piece of
 //! code below, so that a checker that has gone blind is noticed.
@@ -75,16 +75,6 @@ const SIDE_EFFECTS: &[(&str, &str)] = &[
         "runs in rustc's place: cargo reads what it writes, and nothing else of ours is there",
     ),
     ("src/worker/misbehave.rs", "test builds only: a child that behaves as if it were taken over"),
-];
-
-/// Longer than this, a file is a place to ask whether it holds two things.
-const LINES: usize = 400;
-
-/// Files that are longer, and why they are one thing. An entry that is not needed any more fails.
-const LONG: &[(&str, &str)] = &[
-    ("src/cli/args.rs", "one table, an entry for each flag of each command"),
-    ("src/policy/trie.rs", "one structure: how entries go in, and how a path finds them, must agree"),
-    ("tests/common/fixtures.rs", "one table, a row for each run of each fixture"),
 ];
 
 /// Modules that may not be imported where they are.
@@ -185,17 +175,6 @@ fn wrong_side_effects(source: &Source) -> Vec<String> {
     found
 }
 
-fn too_long(source: &Source) -> Vec<String> {
-    let listed = LONG.iter().any(|(path, _)| *path == source.path);
-    match (source.lines > LINES, listed) {
-        (true, false) => {
-            vec![format!("{}: {} lines; split it, or say in LONG why not", source.path, source.lines)]
-        }
-        (false, true) => vec![format!("{}: only {} lines; remove it from LONG", source.path, source.lines)],
-        _ => Vec::new(),
-    }
-}
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -280,11 +259,6 @@ fn unsafe_is_only_where_it_is_proven() {
 #[test]
 fn only_report_and_cli_write_and_only_bin_exits() {
     assert_none(wrong_side_effects);
-}
-
-#[test]
-fn no_file_grows_without_a_reason() {
-    assert_none(too_long);
 }
 
 #[test]
@@ -388,11 +362,5 @@ mod the_checker {
         assert_eq!(bad("src/cli/mod.rs", "eprintln!(\"x\")"), 0);
         assert_eq!(bad("src/wasi/stdio.rs", "std::io::stdout()"), 0);
         assert_eq!(bad("src/bin/a.rs", "std::process::exit(1)"), 0);
-    }
-
-    #[test]
-    fn refuses_long_files() {
-        let source = |lines: usize| Source::new("src/a.rs", &"\n".repeat(lines));
-        assert_eq!((too_long(&source(400)).len(), too_long(&source(401)).len()), (0, 1));
     }
 }

@@ -5,16 +5,13 @@
 pub struct Source {
     /// Relative to the project, with `/`.
     pub path: String,
-    /// Lines above its unit tests, which are not what makes a file hard to grasp.
-    pub lines: usize,
     /// The blanked text.
     pub code: String,
 }
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
-        let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text);
-        Self { path: path.to_owned(), lines: code.lines().count(), code: blank(text) }
+        Self { path: path.to_owned(), code: blank(text) }
     }
 
     /// `policy` for `src/policy/model.rs` and `src/policy.rs`; `bin` for the binaries; none for `lib.rs` and tests.
