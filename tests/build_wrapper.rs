@@ -206,3 +206,47 @@ fn cargos_answer_is_kept_until_something_it_depends_on_changes() {
     project.write(".cargo/config.toml", "build.target-dir = \"elsewhere\"\n");
     assert_eq!(load().target_dir, project.path().join("elsewhere"));
 }
+
+/// Cargo hands on what a procedural macro prints.
+#[test]
+fn a_macro_that_prints_messages_of_cargo_names_no_file_that_is_run() {
+    let macros = r##"
+        #[proc_macro]
+        pub fn forge(said: proc_macro::TokenStream) -> proc_macro::TokenStream {
+            let root = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+            println!("{}", said.to_string().trim_matches(['r', '#', '"']).replace("ROOT", &root));
+            Default::default()
+        }"##;
+    let message = |name: &str, file: &str| {
+        format!(
+            r#"{{"reason":"compiler-artifact","package_id":"path+file://ROOT#guest@0.1.0","manifest_path":"ROOT/Cargo.toml","target":{{"kind":["bin"],"crate_types":["bin"],"name":"{name}","src_path":"ROOT/src/main.rs","edition":"2021","doc":true,"doctest":false,"test":true}},"profile":{{"opt_level":"0","debuginfo":0,"debug_assertions":true,"overflow_checks":true,"test":false}},"features":[],"filenames":[],"executable":"{file}","fresh":false}}"#
+        )
+    };
+    let build = |printed: &str| {
+        let project = Project::new(&[
+            (
+                "Cargo.toml",
+                &MANIFEST.replace("dependency = { path = \"dependency\" }", "macros = { path = \"macros\" }"),
+            ),
+            ("src/main.rs", &format!("macros::forge!(r##\"{printed}\"##);\nfn main() {{}}")),
+            (
+                "macros/Cargo.toml",
+                "[package]\nname = \"macros\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[lib]\nproc-macro = true\n",
+            ),
+            ("macros/src/lib.rs", macros),
+        ]);
+        project.build(Goal::Programs, &flags("dev"), &TargetFlags::default())
+    };
+    // What is no message is nobody's business, nor is one that says what is so.
+    let own = build("just a line").unwrap();
+    assert_eq!(own.len(), 1, "{own:?}");
+    for (name, file, why) in [
+        ("guest", "/elsewhere/forged.wasm", "is both"),
+        ("other", "/elsewhere/forged.wasm", "there is no such target"),
+    ] {
+        let error = build(&message(name, file)).expect_err("it was forged");
+        assert_eq!(error.kind, ErrorKind::Failed);
+        let said = error.diagnostic.expect("it is said").message;
+        assert!(said.contains(why) && said.contains(file), "{said}");
+    }
+}

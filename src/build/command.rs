@@ -1,10 +1,12 @@
 //! The cargo command that builds guests, and what it makes.
 
-use super::metadata::{TargetKind, Workspace};
+use super::metadata::{Package, TargetKind, Workspace};
 use super::{CargoFlags, Error, ErrorKind, WASIP1, cargo, rejected, sandbox_dir, wrapper};
+use crate::diagnostic::Diagnostic;
 use cargo_metadata::Message;
 use rustix::process::{Pid, Signal};
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::BufReader;
@@ -278,8 +280,8 @@ impl Build {
     /// Waits for the end. The artifacts are those that can run, by package, kind and name.
     ///
     /// # Errors
-    /// [`ErrorKind::Failed`] without a diagnostic if cargo failed: it has said why;
-    /// [`ErrorKind::Interrupted`] after [`Interrupt::stop`].
+    /// [`ErrorKind::Failed`] without a diagnostic if cargo failed: it has said why; with one if its
+    /// messages contradict each other; [`ErrorKind::Interrupted`] after [`Interrupt::stop`].
     pub fn artifacts(mut self, workspace: &Workspace) -> Result<Vec<Artifact>, Error> {
         let mut artifacts = Vec::new();
         let mut unreadable = None;
@@ -307,7 +309,7 @@ impl Build {
         match (status, unreadable) {
             (Ok(status), None) if status.success() => {
                 artifacts.sort_by(|a, b| (&a.package, a.kind, &a.name).cmp(&(&b.package, b.kind, &b.name)));
-                Ok(artifacts)
+                consistent(artifacts, workspace)
             }
             (Ok(status), _) if status.code().is_some_and(|code| code != 0) => {
                 Err(Error { kind: ErrorKind::Failed, diagnostic: None })
@@ -317,6 +319,38 @@ impl Build {
             (Err(error), _) => Err(Error::failed(format!("cannot wait for cargo: {error}"))),
         }
     }
+}
+
+/// Cargo passes on what rustc prints, and with it what a procedural macro prints: that may look like a
+/// message of cargo's. Building is trusted, but what runs must not depend on who prints first: each target
+/// is one that its package has, and has one file.
+fn consistent(mut artifacts: Vec<Artifact>, workspace: &Workspace) -> Result<Vec<Artifact>, Error> {
+    let mut files: HashMap<_, &Path> = HashMap::new();
+    for artifact in &artifacts {
+        let package = workspace.packages.iter().find(|package| package.id == artifact.package_id);
+        let known = |package: &Package| {
+            package.targets.iter().any(|one| one.kind == artifact.kind && one.name == artifact.name)
+        };
+        let key = (&artifact.package_id, artifact.kind, &artifact.name, artifact.test);
+        let first = files.entry(key).or_insert(&artifact.wasm);
+        let wrong = if *first != artifact.wasm {
+            Some(format!("is both `{}` and `{}`", first.display(), artifact.wasm.display()))
+        } else if package.is_some_and(known) {
+            None
+        } else {
+            Some(format!("is `{}`, but there is no such target", artifact.wasm.display()))
+        };
+        if let Some(wrong) = wrong {
+            let Artifact { name, package, .. } = artifact;
+            let message = format!("cargo's messages cannot be trusted: `{name}` of {package} {wrong}");
+            let diagnostic = Diagnostic::error("artifact", message).help(
+                "something that runs during the build prints lines that look like cargo's; nothing was run",
+            );
+            return Err(Error::new(ErrorKind::Failed, diagnostic));
+        }
+    }
+    artifacts.dedup_by(|a, b| a.wasm == b.wasm && a.package_id == b.package_id);
+    Ok(artifacts)
 }
 
 /// A WebAssembly file that cargo made or found fresh.
