@@ -254,7 +254,7 @@ pub struct TestReport {
     pub duration: Duration,
     /// Attempts made, from 1.
     pub attempts: u32,
-    /// Unexpected accesses of the last attempt.
+    /// Unexpected accesses of all attempts.
     pub violations: Vec<Violation>,
     /// What it printed, both streams in order, cut at the output limit.
     pub output: Vec<u8>,

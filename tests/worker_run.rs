@@ -147,7 +147,7 @@ fn an_ungranted_access_is_reported_once_with_its_count_and_a_granted_one_counts_
     let result = run_as(policy(&package(&[])), &["a", &path[1..]], confined.clone(), &mut heard).unwrap();
     assert_eq!(result.outcome, GuestOutcome::Exited(0));
     assert_eq!(heard.violations.len(), 1);
-    let (violation, count) = &result.violations[0];
+    let (violation, count) = &result.observed.violations[0];
     assert_eq!(*count, 10);
     assert_eq!(violation.access.operation, Operation::Read);
     assert_eq!(violation.access.resource, Resource::Path(path.into()));
@@ -156,14 +156,14 @@ fn an_ungranted_access_is_reported_once_with_its_count_and_a_granted_one_counts_
 
     let granted = policy(&package(&[(OperationSet::FS_READ, path, Scope::Always)]));
     let result = run_as(granted, &["a", &path[1..]], confined.clone(), &mut Heard::default()).unwrap();
-    assert!(result.violations.is_empty());
-    assert_eq!(result.uses.get(&GrantId(0)), Some(&10));
+    assert!(result.observed.violations.is_empty());
+    assert_eq!(result.observed.uses.get(&GrantId(0)), Some(&10));
 
     let mut by = package(&[(OperationSet::FS_READ, path, Scope::Always)]);
     by.grants[0].by = vec!["actor".to_owned()];
     let mut heard = Heard::default();
     let result = run_as(policy(&by), &["a", &path[1..]], confined, &mut heard).unwrap();
-    assert!(result.violations.is_empty());
+    assert!(result.observed.violations.is_empty());
     assert_eq!(heard.questions, 1);
 }
 
@@ -203,7 +203,7 @@ fn an_audited_access_within_the_envelope_happens_and_is_reported_and_one_beyond_
         };
         let args = ["create", &path.to_str().unwrap()[1..]];
         let result = run_as(policy(&package(&[])), &args, confined, &mut Heard::default()).unwrap();
-        assert!(!result.violations.is_empty());
+        assert!(!result.observed.violations.is_empty());
         path.exists()
     };
     assert!(create(inside.join("x")));
@@ -292,4 +292,32 @@ fn symbols_come_from_a_child_and_nonsense_leaves_nothing() {
     junk.write_all(&[0xfe; 3000]).unwrap();
     let names = Symboliser::new(&launcher(), junk).symbolise(&[frame]).unwrap();
     assert_eq!(names, [Vec::new()]);
+}
+
+/// What runs when a module is instantiated is not run for nothing.
+#[test]
+fn a_module_that_cannot_be_started_runs_nothing_at_all() {
+    let text = include_str!("guests/actor.wat").replace("(func (export \"_start\")", "(func $work");
+    let text = text.trim_end().strip_suffix(')').expect("a module").to_owned();
+    for start in
+        ["", "(func (export \"_start\") (param i32))", "(global (export \"_start\") i32 (i32.const 0))"]
+    {
+        let mut wasm = support::assemble(&format!("{text} (start $work) {start})"));
+        let artifact = launcher().prepare(&mut wasm, Strategy::Cranelift, None).unwrap();
+        let mut heard = Heard::default();
+        let root = root();
+        let job = RunJob {
+            code: artifact.code.as_fd(),
+            root: root.as_fd(),
+            confined: Confined::new(Strategy::Cranelift),
+            policy: policy(&package(&[])),
+            grants: 0,
+            args: ["actor", "read", "etc/passwd"].map(|word| word.as_bytes().to_vec()).into(),
+            env: Vec::new(),
+            interrupt: None,
+        };
+        let ended = launcher().run(job, &mut heard);
+        assert!(matches!(ended, Err(WorkerError::Link(_))), "{start}: {ended:?}");
+        assert!(heard.ready.is_none() && heard.violations.is_empty(), "{start}");
+    }
 }

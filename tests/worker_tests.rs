@@ -121,7 +121,7 @@ fn two_tests_that_write_the_same_name_in_tmp_never_meet() {
     for (id, dir) in (0..).zip(&dirs) {
         assert_eq!(*suite.end(id), guest(GuestOutcome::Exited(0)));
         assert!(dir.join("x").exists() && !dir.join("y").exists());
-        assert_eq!(suite.results[&(10 + id)].violations.len(), 1);
+        assert_eq!(suite.results[&(10 + id)].observed.violations.len(), 1);
     }
 }
 
@@ -232,7 +232,7 @@ fn a_limit_of_a_case_counts_the_memory_that_the_guest_has_from_the_start() {
     assert_eq!(*suite.end(0), guest_ended(2));
     assert!(matches!(suite.end(1), TestEnd::Guest(GuestOutcome::Trapped(_))), "{:?}", suite.end(1));
     assert_eq!(*suite.end(3), guest_ended(-1));
-    assert_eq!(suite.results[&3].limits, ["memory"]);
+    assert_eq!(suite.results[&3].observed.limits, ["memory"]);
     assert_eq!(*suite.end(4), guest_ended(2));
 }
 
@@ -245,11 +245,11 @@ fn uses_violations_and_origins_belong_to_their_test() {
     granted.grants[0].by = vec!["actor".to_owned()];
     let other = tmp.path().canonicalize().unwrap().join("g");
     let suite = run_in(granted, None, 2, vec![on(1, "a", &file), on(2, "a", &other), test(3, "ok")]);
-    assert_eq!(suite.results[&1].uses.get(&GrantId(0)), Some(&10));
-    assert!(suite.results[&1].violations.is_empty());
-    assert_eq!(suite.results[&2].violations[0].1, 10);
-    assert!(suite.results[&2].uses.is_empty());
-    assert!(suite.results[&3].violations.is_empty() && suite.results[&3].uses.is_empty());
+    assert_eq!(suite.results[&1].observed.uses.get(&GrantId(0)), Some(&10));
+    assert!(suite.results[&1].observed.violations.is_empty());
+    assert_eq!(suite.results[&2].observed.violations[0].1, 10);
+    assert!(suite.results[&2].observed.uses.is_empty());
+    assert!(suite.results[&3].observed.violations.is_empty() && suite.results[&3].observed.uses.is_empty());
     let mut started = suite.started.clone();
     started.sort_unstable();
     assert_eq!(started, [1, 2, 3]);
@@ -263,6 +263,64 @@ fn a_stopped_pool_starts_nothing_more_and_ends_well() {
         let suite = run_suite(package(&[]), None, 2, suite);
         // What runs then ends as it would, and that is at most two tests in each of two zygotes.
         assert!((after..=after + 4).contains(&suite.results.len()), "{} for {after}", suite.results.len());
+    }
+}
+
+/// Waits for 0.3 s if it has no argument, and reaches for a file if it has two.
+const WAITS_OR_READS: &str = r#"(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 100) "etc/passwd")
+  (func $now (result i64)
+    (drop (call $clock (i32.const 1) (i64.const 1) (i32.const 8)))
+    (i64.load (i32.const 8)))
+  (func (export "_start") (local $end i64)
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (if (i32.eq (i32.load (i32.const 0)) (i32.const 1)) (then
+      (local.set $end (i64.add (call $now) (i64.const 300000000)))
+      (loop $more (br_if $more (i64.lt_u (call $now) (local.get $end))))))
+    (if (i32.eq (i32.load (i32.const 0)) (i32.const 3)) (then
+      (drop (call $open (i32.const 3) (i32.const 0) (i32.const 100) (i32.const 10)
+        (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 200)))))))"#;
+
+/// Stops everything when the second test has ended, long after that.
+#[derive(Default)]
+struct Stopping(Suite);
+
+impl Tests for Stopping {
+    fn next(&mut self) -> Option<TestRun> {
+        self.0.next()
+    }
+    fn finished(&mut self, result: TestResult) {
+        if result.id == 1 {
+            std::thread::sleep(Duration::from_secs(1));
+            self.0.stop_after = Some(0);
+        }
+        self.0.finished(result);
+    }
+    fn stopped(&self) -> bool {
+        self.0.stopped()
+    }
+}
+
+/// The first zygote has ended its test by then and begun the next one, which is taken back.
+#[test]
+fn a_test_that_had_begun_when_everything_stopped_is_heard() {
+    let artifact =
+        launcher().prepare(&mut assemble(WAITS_OR_READS), Strategy::Cranelift, None).expect("a module");
+    let with = |id: u64, words: usize| TestRun { args: vec![b"word".to_vec(); words], ..test(id, "") };
+    let waiting = [with(0, 1), with(1, 2), with(2, 3), with(3, 3)];
+    let mut stopping = Stopping(Suite { waiting: waiting.into(), ..Suite::default() });
+    let root = root();
+    let job = job(&artifact, &root, Strategy::Cranelift, package(&[]), None);
+    assert!(!TestPool::new(&launcher(), job).run(&mut stopping).expect("a run"));
+    let results = stopping.0.results;
+    assert_eq!(results.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    for id in [2, 3] {
+        assert_eq!(results[&id].observed.violations.len(), 1, "{id}: {:?}", results[&id].end);
     }
 }
 

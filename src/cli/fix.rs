@@ -3,7 +3,7 @@
 mod entry;
 mod needs;
 
-use super::args::{Fix, PolicyArgs};
+use super::args::Fix;
 use super::output::Outputs;
 use super::policies::{self, Permissions};
 use super::unused;
@@ -32,15 +32,15 @@ pub(super) struct Fixing<'a> {
 
 /// Writes what the run needed and was not granted, shows the change, and says what was left. To be
 /// called before the outputs are finished; `report` gets a note and, if anything cannot be done, the
-/// status for that. Does nothing without `--fix`.
+/// status for that. Does nothing if nothing is to be fixed.
 pub(super) fn fix(
     report: &mut Report,
     workspace: &Workspace,
     packages: &[Fixing<'_>],
-    args: &PolicyArgs,
+    how: &[Fix],
     outputs: &mut Outputs,
 ) {
-    if args.fix.is_empty() {
+    if how.is_empty() {
         return;
     }
     if matches!(report.status, ExitStatus::Interrupted | ExitStatus::Fault) {
@@ -48,10 +48,10 @@ pub(super) fn fix(
         return;
     }
     for fixing in packages {
-        if args.fix.contains(&Fix::Prune) {
+        if how.contains(&Fix::Prune) {
             unused::credit_wider(report, &fixing.permissions.policy);
         }
-        if let Err(failure) = fix_one(report, workspace, fixing, &args.fix, outputs) {
+        if let Err(failure) = fix_one(report, workspace, fixing, how, outputs) {
             report.status = report.status.or(failure.status);
             outputs.messages(failure.messages);
         }

@@ -150,6 +150,12 @@ impl Outputs {
         self.finish_wire(&report.into())
     }
 
+    /// The same where a person is told nothing: for a report in which there is nothing to tell.
+    pub(super) fn finish_silently(&mut self, report: &Report) -> ExitStatus {
+        let result = self.reporters.stop(&report.into());
+        Self::ended(report.status, result)
+    }
+
     /// The same for a report that was read from files.
     pub(super) fn finish_wire(&mut self, report: &json::Report) -> ExitStatus {
         let result = self.reporters.finish_wire(report);

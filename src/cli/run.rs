@@ -108,7 +108,7 @@ fn run_program(
     let mut report = report("sandbox-run", target, kernel, setup.audit, begun);
     unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
     let fixing = Fixing { permissions: &permissions, package };
-    fix::fix(&mut report, workspace, &[fixing], &args.policy, outputs);
+    fix::fix(&mut report, workspace, &[fixing], &args.policy.fix, outputs);
     Ok(outputs.finish(&report))
 }
 

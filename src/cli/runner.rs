@@ -1,6 +1,7 @@
 //! `cargo sandbox runner`: one file that cargo or nextest built and runs.
 
 use super::args::RunnerArgs;
+use super::attempts::Attempts;
 use super::doctest::{CRATES, Handed};
 use super::options;
 use super::output::{Outputs, fatal};
@@ -127,6 +128,7 @@ fn run_file(
     };
     outputs.messages(permissions.warnings.clone());
     reached(Phase::Policy);
+    let attempts = Attempts::of(file, &words);
     let program = Program {
         subject,
         artifact: file.clone(),
@@ -164,6 +166,7 @@ fn run_file(
     }
     let mut report = report("runner", target, kernel, setup.audit, begun);
     unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
+    attempts.judge(&mut report);
     Ok(outputs.finish(&report))
 }
 

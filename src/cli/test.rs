@@ -1,6 +1,6 @@
 //! `cargo sandbox test`.
 
-use super::args::{LibtestArgs, TestArgs};
+use super::args::{Fix, LibtestArgs, TestArgs};
 use super::doctest;
 use super::fix::{self, Fixing};
 use super::options;
@@ -120,15 +120,17 @@ fn run_tests(
         layout: layout.as_ref().map_err(String::as_str),
     };
     let run = run_options(args, libtest);
-    if libtest.list {
-        let listed = tests::list(&suites, &run, means, &mut |event| outputs.event(&event))?;
-        return Ok(print(&listed, libtest.format.as_deref() == Some("terse")));
-    }
     let mut find_packages = || Packages::load(flags, &workspace.current_dir).unwrap_or_default();
-    let tested = tests::run(&suites, &run, means, &mut find_packages, &mut |event| outputs.event(&event))?;
-    let mut tested = tested;
+    let mut tell = |event| outputs.event(&event);
+    let mut tested = if libtest.list {
+        let (listed, tested) = tests::list(&suites, &run, means, &mut find_packages, &mut tell)?;
+        report.status = report.status.or(print(&listed, libtest.format.as_deref() == Some("terse")));
+        tested
+    } else {
+        tests::run(&suites, &run, means, &mut find_packages, &mut tell)?
+    };
     let selected: Vec<_> = packages.iter().copied().zip(&permissions).collect();
-    if doctest::wanted(args) && !tested.interrupted {
+    if doctest::wanted(args) && !libtest.list && !tested.interrupted && tested.failure.is_none() {
         for (package, _) in &selected {
             let documented = doctest::Documented { workspace, package, index: tested.targets.len() };
             let all = doctest::run(args, flags, documented, &run.filter, &interrupt, outputs)?;
@@ -159,24 +161,45 @@ fn run_tests(
     if tested.interrupted {
         report.status = report.status.or(ExitStatus::Interrupted);
     }
+    // Grants may be needed by what was not run: then nothing is said of those that nothing used.
+    let whole = tested.failure.is_none() && !libtest.list;
+    let failed = tested.failure.is_some();
+    if let Some(failure) = tested.failure.take() {
+        report.status = report.status.or(outputs.said(failure));
+    }
     (report.targets, report.kernel) = (tested.targets, tested.kernel);
     if setup.audit {
         report.notes.push(audit_note(&report.targets));
     }
     let policies: Vec<&PackagePolicy> = permissions.iter().map(|permissions| &permissions.policy).collect();
-    unused::apply(&mut report, &policies, unused::level(&args.policy, is_full(args, libtest)));
+    if whole {
+        unused::apply(&mut report, &policies, unused::level(&args.policy, is_full(args, libtest)));
+    }
     let fixing: Vec<Fixing<'_>> = packages
         .iter()
         .zip(&permissions)
         .map(|(package, permissions)| Fixing { permissions, package })
         .collect();
-    fix::fix(&mut report, workspace, &fixing, &args.policy, outputs);
+    let mut how = args.policy.fix.clone();
+    if failed && !how.is_empty() {
+        report.notes.push("nothing was fixed, as not everything could be run".to_owned());
+        how.clear();
+    } else if libtest.list && how.contains(&Fix::Prune) {
+        report.notes.push("no grant was removed, as no test was run that may need it".to_owned());
+        how.iter_mut().filter(|how| **how == Fix::Prune).for_each(|how| *how = Fix::Grants);
+    }
+    fix::fix(&mut report, workspace, &fixing, &how, outputs);
     report.duration = begun.elapsed();
-    Ok(outputs.finish(&report))
+    let quiet = libtest.list && report.status == ExitStatus::Fine && report.notes.is_empty();
+    // A list is for whoever reads standard output: where all is well there is nothing else to say.
+    Ok(if quiet { outputs.finish_silently(&report) } else { outputs.finish(&report) })
 }
 
 /// Whether every test of every target runs that a plain `cargo test` would run.
 fn is_full(args: &TestArgs, libtest: &LibtestArgs) -> bool {
+    if libtest.list {
+        return false;
+    }
     let one_target = args.lib || args.bins || args.examples || args.tests || args.doc;
     let named = args.bin.is_empty() && args.example.is_empty() && args.test.is_empty();
     let unfiltered = args.filters.is_empty() && libtest.filters.is_empty() && libtest.skip.is_empty();

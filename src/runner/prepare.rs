@@ -55,7 +55,12 @@ pub fn metadata_dir() -> Option<PathBuf> {
     if std::env::var_os("CI").is_some() {
         return None;
     }
-    let folder = cache_dir()?.join("metadata");
+    own_folder("metadata")
+}
+
+/// A folder of ours beside the cache that nobody else may write to, if it can be had.
+pub fn own_folder(name: &str) -> Option<PathBuf> {
+    let folder = cache_dir()?.join(name);
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
     let found = std::fs::symlink_metadata(&folder).ok()?;
     let ours = found.is_dir()

@@ -205,26 +205,26 @@ impl Listener<'_, '_> {
         let trapped =
             !result.backtrace.is_empty() && matches!(result.outcome, crate::event::GuestOutcome::Trapped(_));
         let mut violations = Vec::new();
-        if !result.violations.is_empty() || trapped {
+        if result.observed.violated() || trapped {
             let packages = self.packages.take().unwrap_or_else(|| (self.find_packages)());
             let manifest = subject.manifest.clone();
             let audit = self.envelope.is_some();
             let mut attribution = Attribution::new(subject.policy, manifest, workspace, &packages, audit);
             let (symboliser, warnings) = (&mut self.symboliser, &mut self.warnings);
-            let backtraces = result.violations.iter().map(|(violation, _)| &violation.backtrace[..]);
+            let backtraces = result.observed.violations.iter().map(|(violation, _)| &violation.backtrace[..]);
             attribution.learn(backtraces.chain([&result.backtrace[..]]), &mut |frames| {
                 symboliser.symbolise(frames).unwrap_or_else(|warning| {
                     warnings.push(warning);
                     Vec::new()
                 })
             });
-            for (raw, count) in &result.violations {
+            for (raw, count) in &result.observed.violations {
                 let target = policy::Target {
                     kind: program.kind,
                     name: &program.target,
                     test: program.test.as_deref(),
                     bind,
-                    saw_tmp: result.saw_tmp,
+                    saw_tmp: result.observed.saw_tmp,
                 };
                 let (suggestion, note) = suggestion(subject, &raw.access, &target, raw.exception.is_some());
                 let mut violation = attribution.violation(raw, *count, program.test.as_deref(), suggestion);
@@ -237,7 +237,7 @@ impl Listener<'_, '_> {
             }
         }
         notes.append(&mut self.warnings);
-        notes.extend(attribute::run_notes(&result.note, result.overflow, &result.limits));
+        notes.extend(attribute::run_notes(&result.note, result.observed.overflow, &result.observed.limits));
         TargetReport {
             package: subject.package.clone(),
             version: subject.version.clone(),
@@ -247,7 +247,7 @@ impl Listener<'_, '_> {
             wasi: "p1".to_owned(),
             duration: result.duration,
             outcome: Some(result.outcome),
-            grants: grant_uses(policy, &result.uses, workspace),
+            grants: grant_uses(policy, &result.observed.uses, workspace),
             violations,
             tests: Vec::new(),
             notes,

@@ -1,11 +1,12 @@
 //! What the supervisor keeps of what a guest's process says. All of it is bounded, and what does
 //! not make sense ends the process that said it.
 
+use super::observed::Observed;
 use super::protocol::{Ended, FromWorker, MAX_ORIGINS, MAX_VIOLATIONS};
 use super::spawn::message;
 use super::wire::{Frame, Kind, WireError};
-use crate::access::{GrantId, RawFrame, RawViolation};
-use std::collections::{BTreeMap, VecDeque};
+use crate::access::RawFrame;
+use std::collections::VecDeque;
 
 /// Bytes of all violations of one guest together.
 const MAX_BYTES: usize = 64 << 20;
@@ -108,11 +109,7 @@ pub(super) enum Heard {
 /// Everything that one guest's process has said.
 #[derive(Debug)]
 pub(super) struct Collected {
-    pub(super) violations: Vec<(RawViolation, u64)>,
-    pub(super) overflow: u64,
-    pub(super) uses: BTreeMap<GrantId, u64>,
-    pub(super) limits: Vec<String>,
-    pub(super) saw_tmp: bool,
+    pub(super) observed: Observed,
     pub(super) ended: Option<(Ended, Vec<RawFrame>)>,
     pub(super) output: Output,
     bytes: usize,
@@ -124,11 +121,7 @@ impl Collected {
     /// For a guest whose package has this many grants.
     pub(super) fn new(grants: usize, keep_output: usize) -> Self {
         Self {
-            violations: Vec::new(),
-            overflow: 0,
-            uses: BTreeMap::new(),
-            limits: Vec::new(),
-            saw_tmp: false,
+            observed: Observed::default(),
             ended: None,
             output: Output::keeping(keep_output),
             bytes: 0,
@@ -156,31 +149,32 @@ impl Collected {
     }
 
     pub(super) fn hear_message(&mut self, message: FromWorker) -> Result<Heard, WireError> {
+        let observed = &mut self.observed;
         match message {
             FromWorker::Violation(violation) => {
                 self.bytes += violation.access.resource.bytes().len()
                     + violation.note.len()
                     + violation.backtrace.len() * size_of::<RawFrame>();
-                if self.violations.len() >= MAX_VIOLATIONS || self.bytes > MAX_BYTES {
+                if observed.violations.len() >= MAX_VIOLATIONS || self.bytes > MAX_BYTES {
                     return Err(WireError::Malformed("it reported more violations than it may"));
                 }
-                self.violations.push((*violation, 1));
-                return Ok(Heard::Violation(self.violations.len() - 1));
+                observed.violations.push((*violation, 1));
+                return Ok(Heard::Violation(observed.violations.len() - 1));
             }
-            FromWorker::Count(number, count) => match self.violations.get_mut(number as usize) {
+            FromWorker::Count(number, count) => match observed.violations.get_mut(number as usize) {
                 // A count only ever grows: nothing that was said is taken back.
                 Some((_, known)) => *known = count.max(*known),
                 None => return Err(WireError::Malformed("it counted a violation that it did not report")),
             },
-            FromWorker::Overflow(count) => self.overflow = count.max(self.overflow),
+            FromWorker::Overflow(count) => observed.overflow = count.max(observed.overflow),
             FromWorker::Used(grant, count) => {
                 if grant.0 as usize >= self.grants {
                     return Err(WireError::Malformed("it used a grant that does not exist"));
                 }
-                let known = self.uses.entry(grant).or_default();
+                let known = observed.uses.entry(grant).or_default();
                 *known = count.max(*known);
             }
-            FromWorker::SawTmp => self.saw_tmp = true,
+            FromWorker::SawTmp => observed.saw_tmp = true,
             FromWorker::Origin(frames) => {
                 self.origins += 1;
                 if self.origins > MAX_ORIGINS {
@@ -189,10 +183,10 @@ impl Collected {
                 return Ok(Heard::Origin(frames));
             }
             FromWorker::Limited(name) => {
-                if self.limits.len() >= 16 {
+                if observed.limits.len() >= 16 {
                     return Err(WireError::Malformed("it reached more limits than there are"));
                 }
-                self.limits.push(name);
+                observed.limits.push(name);
             }
             FromWorker::Phases(times) => super::phases::learn(&times),
             FromWorker::Ended(ended, backtrace) => self.ended = Some((ended, backtrace)),
@@ -205,7 +199,7 @@ impl Collected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Access, Operation, Resource, Wall};
+    use crate::access::{Access, GrantId, Operation, RawViolation, Resource, Wall};
 
     fn violation(path: &str) -> FromWorker {
         FromWorker::Violation(Box::new(RawViolation {
@@ -225,13 +219,13 @@ mod tests {
         heard.hear_message(FromWorker::Count(0, 1)).unwrap();
         heard.hear_message(FromWorker::Used(GrantId(2), 5)).unwrap();
         heard.hear_message(FromWorker::Used(GrantId(2), 0)).unwrap();
-        assert!(!heard.saw_tmp);
+        assert!(!heard.observed.saw_tmp);
         for _ in 0..2 {
             heard.hear_message(FromWorker::SawTmp).unwrap();
         }
-        assert!(heard.saw_tmp);
-        assert_eq!(heard.violations[0].1, 8);
-        assert_eq!(heard.uses[&GrantId(2)], 5);
+        assert!(heard.observed.saw_tmp);
+        assert_eq!(heard.observed.violations[0].1, 8);
+        assert_eq!(heard.observed.uses[&GrantId(2)], 5);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use crate::wasi::{self, Host, HostConfig, Mode, Preopens, Stdio, Stop};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
-use wasmtime::{Engine, Error, Instance, InstancePre, Linker, Memory, Store, Trap, TypedFunc, WasmBacktrace};
+use wasmtime::{
+    Engine, Error, ExternType, Instance, InstancePre, Linker, Memory, Store, Trap, TypedFunc, WasmBacktrace,
+};
 
 /// Code that is mapped and linked, ready for any number of instances.
 pub(super) struct Loaded(InstancePre<Host>);
@@ -28,6 +30,12 @@ impl Loaded {
         // Its stack for signals, which a fork has too.
         Engine::tls_eager_initialize();
         let module = load(engine, code).map_err(|error| (Stage::Load, error.to_string()))?;
+        let starts =
+            |export| matches!(export, ExternType::Func(f) if f.params().len() + f.results().len() == 0);
+        if !module.get_export("_start").is_some_and(starts) {
+            // Known now, and not when instantiating has run code of the guest.
+            return Err((Stage::Link, "it exports no `_start` without parameters and results".to_owned()));
+        }
         let link = |error: Error| (Stage::Link, bounded(format!("{error:#}")));
         Ok(Self(linker.instantiate_pre(&module).map_err(link)?))
     }

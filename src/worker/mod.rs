@@ -8,6 +8,7 @@
 //!
 //! Supervisor's side: [`spawn`], [`run`], [`pool`], [`tools`], [`collect`]. Worker's side: [`mod@main`],
 //! `confine`, `guest`, `zygote`, `template`, `tell`. Both: [`wire`], [`protocol`].
+//! What the supervisor knows of a guest in the end is an [`Observed`], in every phase the same.
 
 pub mod collect;
 mod confine;
@@ -15,6 +16,7 @@ mod guest;
 mod main;
 #[cfg(feature = "test-walls")]
 mod misbehave;
+mod observed;
 pub mod phases;
 pub mod pool;
 pub mod protocol;
@@ -29,6 +31,7 @@ mod zygote;
 
 pub use collect::{Output, OutputStream};
 pub use main::main;
+pub use observed::Observed;
 pub use pool::{PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests, TierUp};
 #[cfg(feature = "test-walls")]
 pub use protocol::Misbehaviour;

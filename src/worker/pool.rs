@@ -53,10 +53,9 @@ struct Zygote {
     process: Process,
     ready: bool,
     current: Option<Running>,
-    /// Sent already, so that the zygote never waits for us.
+    /// Sent already, so that the zygote never waits for us. If it is taken back, it stays here until the
+    /// zygote has said whether it had been started by then.
     queued: Option<Running>,
-    /// A test that was taken back, in case it had been started by then.
-    taken_back: Option<u64>,
     /// Others have better code by now: it is given no more tests.
     retired: bool,
     /// When it was told to end a child that has not ended since.
@@ -86,8 +85,17 @@ impl<'a> TestPool<'a> {
     ///
     /// # Errors
     ///
-    /// The artifact cannot be run at all, or a fault of ours. Tests that had ended were reported.
+    /// The artifact cannot be run at all, or a fault of ours. Tests that had ended were reported, and those
+    /// that ran as interrupted.
     pub fn run(&mut self, tests: &mut dyn Tests) -> Result<bool, WorkerError> {
+        let result = self.serve(tests);
+        if !matches!(result, Ok(false)) {
+            self.interrupt(tests);
+        }
+        result
+    }
+
+    fn serve(&mut self, tests: &mut dyn Tests) -> Result<bool, WorkerError> {
         let begun = Instant::now();
         let mut next_tick = self.job.tick.map(|tick| begun + tick);
         loop {
@@ -97,7 +105,6 @@ impl<'a> TestPool<'a> {
                 return Ok(false);
             }
             if self.wait(next_tick, begun)? {
-                self.interrupt(tests)?;
                 return Ok(true);
             }
             if self.tier.step(&self.launcher, begun) {
@@ -127,9 +134,12 @@ impl<'a> TestPool<'a> {
         if tests.stopped() {
             self.again.clear();
             for zygote in &mut self.zygotes {
-                if let Some(queued) = zygote.queued.take() {
-                    zygote.kill(queued.test.id);
-                    zygote.taken_back = Some(queued.test.id);
+                if let Some(queued) = &mut zygote.queued
+                    && queued.cut.is_none()
+                {
+                    queued.cut = Some(Cut::Withdrawn);
+                    let id = queued.test.id;
+                    zygote.kill(id);
                 }
             }
             return Ok(());
@@ -173,15 +183,7 @@ impl<'a> TestPool<'a> {
             current_dir: self.job.current_dir.clone(),
         }));
         let process = self.launcher.start(&task, &[nothing.as_fd(), code, self.job.root], Streams::Null)?;
-        Ok(Zygote {
-            process,
-            ready: false,
-            current: None,
-            queued: None,
-            taken_back: None,
-            retired: false,
-            told: None,
-        })
+        Ok(Zygote { process, ready: false, current: None, queued: None, retired: false, told: None })
     }
 
     fn send(&mut self, index: usize, test: TestRun, tests: &mut dyn Tests) -> Result<(), WorkerError> {
@@ -189,6 +191,7 @@ impl<'a> TestPool<'a> {
         let questions = if self.asks { Some(wire::pair()?) } else { None };
         let run = RunTest {
             test: test.test.clone(),
+            listing: test.listing,
             args: test.args.clone(),
             env: test.env.clone(),
             tmp: test.tmp.clone(),
@@ -301,9 +304,6 @@ impl<'a> TestPool<'a> {
                 FromWorker::Reaped(id, code, signal) if zygote.ready => {
                     let ours = zygote.current.take_if(|running| running.test.id == id);
                     let Some(running) = ours else {
-                        if zygote.taken_back.take_if(|taken| *taken == id).is_some() {
-                            continue;
-                        }
                         return Err(WorkerError::Fault(
                             "a zygote spoke of a test that it does not run".to_owned(),
                         ));
@@ -320,6 +320,11 @@ impl<'a> TestPool<'a> {
                     let result = running.finish(Reaped { code, signal }, tests, live);
                     tests.finished(result);
                 }
+                FromWorker::Withdrawn(id)
+                    if zygote
+                        .queued
+                        .take_if(|queued| queued.test.id == id && queued.cut.is_some())
+                        .is_some() => {}
                 other if !zygote.ready => return Err(WorkerError::early(other)),
                 _ => return Err(WorkerError::Fault("a zygote spoke out of place".to_owned())),
             }
@@ -327,7 +332,8 @@ impl<'a> TestPool<'a> {
         if progress == Progress::End { self.bury(index, tests) } else { Ok(()) }
     }
 
-    /// A zygote has died. The test it was running died with it; the one after it goes to another.
+    /// A zygote has died. The test it was running died with it; the one after it goes to another, unless it
+    /// had begun too.
     fn bury(&mut self, index: usize, tests: &mut dyn Tests) -> Result<(), WorkerError> {
         let zygote = &mut self.zygotes[index];
         // Its socket closes a moment before it is seen to have ended.
@@ -336,34 +342,37 @@ impl<'a> TestPool<'a> {
             return Err(WorkerError::Fault(in_words(status)));
         }
         zygote.told = None;
-        if let Some(queued) = zygote.queued.take() {
-            self.again.push_back(queued.test);
-        }
-        if let Some(running) = zygote.current.take() {
+        zygote.ready = false;
+        let (current, mut queued) = (zygote.current.take(), zygote.queued.take());
+        let started = queued.take_if(|queued| queued.was_started(tests, self.job.live));
+        self.again.extend(queued.filter(|queued| queued.cut.is_none()).map(|queued| queued.test));
+        for running in current.into_iter().chain(started) {
             let reaped = Reaped { code: -1, signal: status.signal().unwrap_or(0) };
             let result = running.finish(reaped, tests, self.job.live);
             tests.finished(result);
         }
-        self.zygotes[index].ready = false;
         Ok(())
     }
 
     /// Ends everything and reports what was running.
-    fn interrupt(&mut self, tests: &mut dyn Tests) -> Result<(), WorkerError> {
+    fn interrupt(&mut self, tests: &mut dyn Tests) {
         for zygote in &self.zygotes {
             // Its child dies with it.
             zygote.process.kill();
         }
         for mut zygote in std::mem::take(&mut self.zygotes) {
-            zygote.process.wait(PATIENCE)?;
-            if let Some(mut running) = zygote.current.take() {
+            // One that does not end is killed again when it is dropped; the others are heard all the same.
+            let _ = zygote.process.wait(PATIENCE);
+            let live = self.job.live;
+            let current = zygote.current.take_if(|one| zygote.ready || one.was_started(tests, live));
+            let queued = zygote.queued.take_if(|one| one.was_started(tests, live));
+            for mut running in current.into_iter().chain(queued) {
                 running.cut = Some(Cut::Interrupted);
-                let result = running.finish(Reaped { code: -1, signal: 9 }, tests, self.job.live);
+                let result = running.finish(Reaped { code: -1, signal: 9 }, tests, live);
                 tests.finished(result);
             }
         }
         self.again.clear();
-        Ok(())
     }
 }
 

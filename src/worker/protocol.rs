@@ -139,6 +139,8 @@ pub struct Patch {
 pub(super) struct RunTest {
     /// The test's name where grants of a case may apply to it.
     pub(super) test: Option<String>,
+    /// A list of tests is no output of a test: the limit of that does not hold.
+    pub(super) listing: bool,
     pub(super) args: Vec<Vec<u8>>,
     /// `None`: [`TestsTask::env`].
     pub(super) env: Option<Vec<(Vec<u8>, Vec<u8>)>>,
@@ -257,6 +259,8 @@ pub(super) enum FromWorker {
     Ended(Ended, Vec<RawFrame>),
     /// From a zygote: the child of this test has ended, with this code or by this signal.
     Reaped(u64, i32, i32),
+    /// From a zygote: this test was taken back before it was started.
+    Withdrawn(u64),
     /// From a compile child.
     Compiled(Result<Box<Facts>, CompileError>),
     /// From a symbolise child: the next of the frames asked for.
@@ -294,7 +298,7 @@ impl FromWorker {
                     && frames.iter().all(|f| text(&f.krate) && text(&f.function) && text(&f.file))
             }
             Self::Phases(times) => times.len() <= 32,
-            Self::Overflow(_) | Self::Used(..) | Self::SawTmp | Self::Reaped(..) => true,
+            Self::Overflow(_) | Self::Used(..) | Self::SawTmp | Self::Reaped(..) | Self::Withdrawn(_) => true,
         }
     }
 }
@@ -386,7 +390,7 @@ mod tests {
         /// Plausible messages with random contents: decoding allocates no more than a small
         /// multiple of what was sent.
         #[test]
-        fn lengths_that_lie_are_an_error(tag in 0_u8..15, lie in any::<u64>(), rest in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn lengths_that_lie_are_an_error(tag in 0_u8..16, lie in any::<u64>(), rest in prop::collection::vec(any::<u8>(), 0..64)) {
             let mut body = vec![tag];
             body.extend(postcard::to_stdvec(&lie).unwrap());
             body.extend(rest);

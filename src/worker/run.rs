@@ -1,18 +1,18 @@
 //! The supervisor's side of one run: it starts a worker, listens, keeps the time, and ends it.
 
 use super::collect::{Collected, Heard};
+use super::observed::Observed;
 use super::pool::STARTUP;
 use super::protocol::{Confinement, Ended, FromWorker, Layout, RunTask, Stage, Task, ToWorker, Walls};
 use super::spawn::{Launcher, Process, Streams, in_words, message, timespec};
 use super::wire::{Progress, WireError};
-use crate::access::{GrantId, RawFrame, RawViolation};
+use crate::access::{RawFrame, RawViolation};
 use crate::compile::Strategy;
 use crate::event::{GuestOutcome, KernelReport};
 use crate::kernel::{self, Enforced, LandlockLevel};
 use crate::policy::Policy;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -108,17 +108,8 @@ pub struct RunResult {
     pub outcome: GuestOutcome,
     /// Frames of a trap, innermost first.
     pub backtrace: Vec<RawFrame>,
-    /// Every violation with its count, in the order in which they were first seen. After a time-out
-    /// or a kill a count is at least half of the truth.
-    pub violations: Vec<(RawViolation, u64)>,
-    /// Violations that are not told apart, because there were too many different ones.
-    pub overflow: u64,
-    /// Accesses that each grant allowed. After a time-out or a kill only whether.
-    pub uses: BTreeMap<GrantId, u64>,
-    /// Limits that were reached, by their keys, whether that ended the guest or not.
-    pub limits: Vec<String>,
-    /// It called its private directory `/tmp`.
-    pub saw_tmp: bool,
+    /// What it did.
+    pub observed: Observed,
     /// One more sentence where the outcome would puzzle, or empty.
     pub note: String,
     /// From the start of the worker to its end.
@@ -280,17 +271,7 @@ impl Launcher {
             }
             (None, None, _) => return Err(WorkerError::Fault(in_words(status))),
         };
-        Ok(RunResult {
-            outcome,
-            backtrace,
-            violations: collected.violations,
-            overflow: collected.overflow,
-            uses: collected.uses,
-            limits: collected.limits,
-            saw_tmp: collected.saw_tmp,
-            note,
-            duration: begun.elapsed(),
-        })
+        Ok(RunResult { outcome, backtrace, observed: collected.observed, note, duration: begun.elapsed() })
     }
 }
 
@@ -336,7 +317,7 @@ impl Run {
             }
             match self.collected.hear(&frame).map_err(hostile)? {
                 Heard::Nothing => {}
-                Heard::Violation(index) => listener.violation(&self.collected.violations[index].0),
+                Heard::Violation(index) => listener.violation(&self.collected.observed.violations[index].0),
                 Heard::Output(_) => return Err(hostile(WireError::Malformed("output out of place"))),
                 Heard::Origin(_) if self.over => {}
                 Heard::Origin(frames) => {

@@ -4,9 +4,12 @@ use super::collect::{Collected, Heard, KEEP_HEAD};
 use super::pool::{TestEnd, TestResult, TestRun, Tests};
 use super::protocol::{Ended, ToWorker};
 use super::run::{about_signal, outcome};
+use super::spawn::timespec;
 use super::wire::{self, Progress, Reader, WireError};
 use crate::access::RawFrame;
 use crate::event::GuestOutcome;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::SendFlags;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -23,6 +26,9 @@ const QUIET: Duration = Duration::from_millis(5);
 /// than that if its guest prints in small pieces; if in large ones, there is more right away.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// How long the channel of a process that is dead, or is about to be, may stay open.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// The signal with which a zygote ends a child.
 const KILL: i32 = 9;
 
@@ -36,6 +42,8 @@ pub(super) struct Running {
     answers: Option<OwnedFd>,
     reader: Reader,
     collected: Collected,
+    /// Its process has said something, so it was started.
+    spoke: bool,
     pub(super) started: Instant,
     pub(super) cut: Option<Cut>,
     /// When it is next worth listening to it; in a hurry there is no need to wait.
@@ -51,6 +59,8 @@ pub(super) enum Cut {
     Interrupted,
     /// It is to be run again, with better code.
     Superseded,
+    /// Nothing is to be run any more.
+    Withdrawn,
     Hostile(String),
 }
 
@@ -71,6 +81,7 @@ impl Running {
             answers,
             reader: Reader::default(),
             collected: Collected::new(grants, keep),
+            spoke: false,
             started,
             next: started + QUIET,
             cut: None,
@@ -87,7 +98,7 @@ impl Running {
     /// Whether nothing is lost but time if it is ended and run again: nothing that lasts can have been
     /// changed, and nothing was heard that must be told.
     pub(super) fn may_be_superseded(&self) -> bool {
-        self.test.repeatable && self.cut.is_none() && self.collected.violations.is_empty()
+        self.test.repeatable && self.cut.is_none() && !self.collected.observed.violated()
     }
 
     /// Reads once from the test's process. Whether there may be more.
@@ -117,6 +128,7 @@ impl Running {
             self.next = Instant::now() + PAUSE;
         }
         while let Some(frame) = self.reader.frame()? {
+            self.spoke = true;
             match self.collected.hear(&frame)? {
                 Heard::Nothing | Heard::Violation(_) => {}
                 Heard::Output(stream) if live => tests.output(self.test.id, stream, frame.body),
@@ -136,24 +148,43 @@ impl Running {
     /// Hears the last words and puts together what was said and what was done.
     pub(super) fn finish(mut self, reaped: Reaped, tests: &mut dyn Tests, live: bool) -> TestResult {
         let duration = self.started.elapsed();
-        let mut reads = 0;
-        while reads < LAST_WORDS && self.listen_once(tests, live) {
-            reads += 64 << 10;
-        }
+        self.hear_out(tests, live);
         let (end, backtrace, note) = self.end(&reaped);
         let collected = self.collected;
         TestResult {
             id: self.test.id,
             end,
             backtrace,
-            violations: collected.violations,
-            overflow: collected.overflow,
-            uses: collected.uses,
-            limits: collected.limits,
-            saw_tmp: collected.saw_tmp,
+            observed: collected.observed,
             note,
             output: collected.output,
             duration,
+        }
+    }
+
+    /// Whether a test that was sent to a process which is dead was started there.
+    pub(super) fn was_started(&mut self, tests: &mut dyn Tests, live: bool) -> bool {
+        self.hear_out(tests, live);
+        self.spoke
+    }
+
+    /// Hears everything that is said until the channel closes.
+    fn hear_out(&mut self, tests: &mut dyn Tests, live: bool) {
+        let (begun, mut reads) = (Instant::now(), 0);
+        while !self.deaf && reads < LAST_WORDS {
+            if self.listen_once(tests, live) {
+                reads += 64 << 10;
+                continue;
+            }
+            let left = CLOSING.saturating_sub(begun.elapsed());
+            if self.deaf || left.is_zero() {
+                break;
+            }
+            let mut fds = [PollFd::new(&self.channel, PollFlags::IN)];
+            match poll(&mut fds, Some(&timespec(left))) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
         }
     }
 
@@ -180,7 +211,7 @@ impl Running {
                     // It had said its last word just before.
                     Some(Cut::TimedOut(limit)) => guest(GuestOutcome::TimedOut(limit), String::new()),
                     Some(Cut::Interrupted) => guest(GuestOutcome::Interrupted, String::new()),
-                    Some(Cut::Superseded) if reaped.signal == KILL => superseded(),
+                    Some(Cut::Superseded | Cut::Withdrawn) if reaped.signal == KILL => superseded(),
                     _ if reaped.signal != 0 => {
                         guest(GuestOutcome::Killed(reaped.signal), about_signal(reaped.signal))
                     }
@@ -189,7 +220,7 @@ impl Running {
             }
             (None, Some(Cut::TimedOut(limit))) => guest(GuestOutcome::TimedOut(limit), String::new()),
             (None, Some(Cut::Interrupted)) => guest(GuestOutcome::Interrupted, String::new()),
-            (None, Some(Cut::Superseded)) if reaped.signal == KILL => superseded(),
+            (None, Some(Cut::Superseded | Cut::Withdrawn)) if reaped.signal == KILL => superseded(),
             (None, _) if reaped.signal != 0 => {
                 guest(GuestOutcome::Killed(reaped.signal), about_signal(reaped.signal))
             }

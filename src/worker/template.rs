@@ -80,7 +80,7 @@ impl Template {
         let unconfined = |why: Unconfined| (Ended::Failed(why.text()), Vec::new());
         process::die_with_parent(zygote)
             .map_err(|error| unconfined(Unconfined::failed("parent death signal", error)))?;
-        let own = makings.own_policy(test.test.as_deref(), test.tmp);
+        let own = makings.own_policy(test.test.as_deref(), test.tmp, test.listing);
         let confinement = &makings.task.confinement;
         match &own {
             None => Ok(enclosure),
@@ -108,12 +108,12 @@ impl Template {
 
 impl Makings {
     /// The policy of a test, if it is not that of most.
-    fn own_policy(&self, test: Option<&str>, tmp: Option<PathBuf>) -> Option<Policy> {
-        if test.is_some_and(|test| self.task.package.is_ordinary(test, tmp.is_some())) {
+    fn own_policy(&self, test: Option<&str>, tmp: Option<PathBuf>, listing: bool) -> Option<Policy> {
+        if !listing && test.is_some_and(|test| self.task.package.is_ordinary(test, tmp.is_some())) {
             return None;
         }
         let mut policy = self.policy(test, tmp);
-        if test.is_none() {
+        if listing {
             // A limit of the manifest is meant for what a test prints, not for a long list of tests;
             // the supervisor has one for that.
             policy.limits.output = None;

@@ -155,8 +155,14 @@ fn attend(control: &OwnedFd, pid: Pid, id: u64, next: &mut Option<Next>) -> io::
                 Heard::Run(test) if next.is_none() => *next = Some(test),
                 Heard::Run(_) => return Err(io::Error::other("more than one test ahead")),
                 Heard::Kill(which) if which == id => pidfd_send_signal(&pidfd, Signal::KILL)?,
-                // Its channel closes without a word, and it is never reported as ended.
-                Heard::Kill(which) => *next = next.take().filter(|test| test.id != which),
+                // One word for each test that was sent: that it has ended, or that it never began.
+                Heard::Kill(which) => {
+                    if next.take_if(|test| test.id == which).is_some() {
+                        let message = FromWorker::Withdrawn(which);
+                        wire::send(control.as_fd(), &message, &[], SendFlags::empty())
+                            .map_err(io::Error::other)?;
+                    }
+                }
                 Heard::End => {
                     pidfd_send_signal(&pidfd, Signal::KILL)?;
                     sys::wait(pid)?;

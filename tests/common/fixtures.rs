@@ -604,6 +604,7 @@ pub const VERDICTS: &[(&str, &str)] = &[
 /// Fixtures for `sandbox-test`, which have no row in [`CASES`].
 pub const TEST_FIXTURES: &[&str] = &[
     "folders",
+    "phases",
     "should-panic",
     "tests-as-tmp",
     "tests-case",

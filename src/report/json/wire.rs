@@ -260,7 +260,7 @@ pub struct Test {
     pub duration_us: u64,
     /// Attempts made.
     pub attempts: u32,
-    /// Unexpected accesses of the last attempt.
+    /// Unexpected accesses of all attempts.
     pub violations: Vec<Violation>,
     /// What it printed.
     pub output: Text,

@@ -36,7 +36,7 @@ pub(super) fn judge(context: Context<'_>, result: &TestResult) -> (Said, Option<
         // Never a pass: whoever spoke may have been taken over.
         TestEnd::Fault(why) => (Said { verdict: TestVerdict::Failed, reason: why.clone() }, None),
     };
-    if !context.audit && !result.violations.is_empty() {
+    if !context.audit && result.observed.violated() {
         let passed = said.verdict == TestVerdict::Passed;
         said.verdict = TestVerdict::Violated { passed };
     }

@@ -1,10 +1,13 @@
-//! Asks an artifact for its tests.
+//! Asks an artifact for its tests. Each question runs it: what it does then is observed as anything else.
 
+use super::super::Failure;
 use super::super::libtest::{self, Listing};
+use super::super::tmp::TmpRoot;
+use super::Suite;
 use super::terms::AllTerms;
-use crate::access::RawViolation;
-use crate::event::{GuestOutcome, KernelReport};
-use crate::worker::{OutputStream, TestEnd, TestPool, TestResult, TestRun, Tests, WorkerError};
+use crate::event::{GuestOutcome, KernelReport, TestVerdict};
+use crate::worker::{Observed, OutputStream, TestEnd, TestPool, TestResult, TestRun, Tests};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long an artifact may take to list its tests. Limits of the manifest are those of a test.
@@ -14,10 +17,23 @@ const TIME: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) listing: Listing,
-    /// What it touched while it listed. A binary that is one test does the same when it is run.
-    pub(super) violations: Vec<(RawViolation, u64)>,
+    /// What it did while it was asked.
+    pub(super) observed: Observed,
+    /// The private directories that it had.
+    pub(super) tmps: Vec<PathBuf>,
     pub(super) kernel: Option<KernelReport>,
-    pub(super) interrupted: bool,
+    /// Its process was killed, or kept to no rule: it is neither listed nor run.
+    pub(super) broken: Option<Broken>,
+    /// There was no answer, for a reason that is not the artifact's alone.
+    pub(super) failure: Option<Failure>,
+}
+
+/// How the process of an artifact that was asked for its tests ended where it must not.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) verdict: TestVerdict,
+    pub(super) outcome: Option<GuestOutcome>,
+    pub(super) reason: String,
 }
 
 /// The questions, one after the other.
@@ -29,46 +45,45 @@ enum Question {
 }
 
 struct Lister<'a> {
+    suite: &'a Suite<'a>,
     terms: &'a mut AllTerms,
-    program: Vec<u8>,
-    first: Question,
+    tmp_root: Option<&'a mut TmpRoot>,
     next: Option<Question>,
     asked: Question,
     answers: [Option<Vec<u8>>; 3],
-    violations: Vec<(RawViolation, u64)>,
-    kernel: Option<KernelReport>,
+    listed: Listed,
 }
 
 /// Lists the tests of the artifact that `pool` runs. Each question runs it, and one that ignores its
-/// arguments does all its work: only libtest knows the first one.
-///
-/// # Errors
-/// It cannot be run at all.
+/// arguments does all its work: only libtest knows the first one. So it may do what a test may that no
+/// case names; and what is not libtest what the test may that it is as a whole, if it is one.
 pub(super) fn list(
     pool: &mut TestPool<'_>,
+    suite: &Suite<'_>,
     terms: &mut AllTerms,
-    program: &[u8],
+    tmp_root: Option<&mut TmpRoot>,
     libtest: bool,
-) -> Result<Listed, WorkerError> {
+) -> Listed {
     let first = if libtest { Question::Json } else { Question::Terse };
-    let mut lister = Lister {
-        terms,
-        program: program.to_vec(),
-        first,
-        next: Some(first),
-        asked: first,
-        answers: [None, None, None],
-        violations: Vec::new(),
+    let listed = Listed {
+        listing: Listing::Tests(Vec::new()),
+        observed: Observed::default(),
+        tmps: Vec::new(),
         kernel: None,
+        broken: None,
+        failure: None,
     };
-    let interrupted = pool.run(&mut lister)?;
-    let [json, terse, ignored] = &lister.answers;
-    let listing = Listing::from_answers(json.as_deref(), terse.as_deref(), ignored.as_deref());
-    let mut violations = lister.violations;
-    if matches!(listing, Listing::Whole(_)) {
-        violations.clear();
+    let answers = [None, None, None];
+    let mut lister = Lister { suite, terms, tmp_root, next: Some(first), asked: first, answers, listed };
+    let ended = pool.run(&mut lister);
+    let Lister { answers: [json, terse, ignored], mut listed, .. } = lister;
+    match ended {
+        Ok(false) => {}
+        Ok(true) => listed.failure = Some(Failure::interrupted()),
+        Err(error) => listed.failure = Some(error.into()),
     }
-    Ok(Listed { listing, violations, kernel: lister.kernel, interrupted })
+    listed.listing = Listing::from_answers(json.as_deref(), terse.as_deref(), ignored.as_deref());
+    listed
 }
 
 impl Tests for Lister<'_> {
@@ -79,14 +94,25 @@ impl Tests for Lister<'_> {
             Question::Terse => (&libtest::LIST_TERSE, None),
             Question::Ignored => (&libtest::LIST_TERSE_IGNORED, None),
         };
-        let terms = self.terms.of(None);
-        let mut env = terms.environment(None);
+        let tmp = match self.tmp_root.as_mut().map(|root| root.make()).transpose() {
+            Ok(tmp) => tmp,
+            Err(error) => {
+                self.listed.failure =
+                    Some(Failure::fault(format!("a private directory cannot be made: {error}")));
+                return None;
+            }
+        };
+        self.listed.tmps.extend(tmp.clone());
+        let test = (self.asked != Question::Json).then_some(&self.suite.target);
+        let mut env = self.terms.of(test.map(String::as_str)).environment(tmp.as_deref());
         env.extend(extra.map(|(name, value)| (name.into(), value.into())));
-        let args =
-            std::iter::once(self.program.clone()).chain(words.iter().map(|word| word.as_bytes().to_vec()));
+        let words = words.iter().map(|word| word.as_bytes().to_vec());
         Some(TestRun {
-            args: args.collect(),
+            test: test.cloned(),
+            listing: true,
+            args: std::iter::once(self.suite.program()).chain(words).collect(),
             env: Some(env),
+            tmp,
             time: Some(TIME),
             keep_output: libtest::list::MAX_LISTING + 1,
             ..TestRun::default()
@@ -94,16 +120,38 @@ impl Tests for Lister<'_> {
     }
 
     fn ready(&mut self, kernel: &KernelReport) {
-        self.kernel = Some(kernel.clone());
+        self.listed.kernel = Some(kernel.clone());
     }
 
     fn finished(&mut self, result: TestResult) {
-        let good = result.end == TestEnd::Guest(GuestOutcome::Exited(0));
-        let answer = good.then(|| result.output.stream(OutputStream::Stdout));
-        // Several runs that ask for the same are one.
-        if self.asked == self.first {
-            self.violations = result.violations;
+        if let (Some(root), Some(tmp)) = (&self.tmp_root, self.listed.tmps.last()) {
+            // Its process is dead.
+            root.remove(tmp);
         }
+        self.listed.observed.unite(result.observed);
+        let broken = |verdict, outcome, why: &str| {
+            let colon = if why.is_empty() { "" } else { ": " };
+            Some(Broken { verdict, outcome, reason: format!("while it listed its tests{colon}{why}") })
+        };
+        self.listed.broken = match result.end {
+            TestEnd::Guest(outcome @ GuestOutcome::Killed(_)) => {
+                broken(TestVerdict::Killed, Some(outcome), &result.note)
+            }
+            TestEnd::Fault(why) => broken(TestVerdict::Failed, None, &why),
+            TestEnd::Guest(outcome) => {
+                self.answered(
+                    (outcome == GuestOutcome::Exited(0)).then(|| result.output.stream(OutputStream::Stdout)),
+                );
+                None
+            }
+            TestEnd::PatchMismatch | TestEnd::Superseded => None,
+        };
+    }
+}
+
+impl Lister<'_> {
+    /// Keeps the answer to a question, and knows the next one.
+    fn answered(&mut self, answer: Option<Vec<u8>>) {
         self.next = match self.asked {
             Question::Json => {
                 let known = answer.as_deref().is_some_and(|answer| libtest::parse_listing(answer).is_ok());

@@ -12,11 +12,11 @@ use super::panics::Panics;
 use super::schedule::{Planned, Tell};
 use super::terms::AllTerms;
 use super::{Means, Options, Suite};
+use crate::diagnostic::Diagnostic;
 use crate::event::{RunEvent, TestId};
 use crate::policy::{Bindings, Decider, Policy};
-use crate::worker::{PoolJob, TestPool, real_root};
+use crate::worker::{PoolJob, Symboliser, TestPool, real_root};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::thread;
@@ -27,8 +27,10 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// An artifact that is ready to run its tests.
 pub(super) struct Plan<'p> {
+    pub(super) index: usize,
     pub(super) suite: &'p Suite<'p>,
     pub(super) guest: &'p Guest,
+    pub(super) symboliser: Symboliser,
     pub(super) pool: TestPool<'p>,
     pub(super) terms: AllTerms,
     pub(super) union: Policy,
@@ -40,44 +42,17 @@ pub(super) struct Plan<'p> {
     pub(super) panics: Panics,
 }
 
-/// The tests of one artifact.
-#[derive(Debug)]
-pub struct ListedSuite {
-    /// See [`Suite::binary`].
-    pub binary: String,
-    /// Those that are meant.
-    pub tests: Vec<ListedTest>,
-}
-
-/// Lists the tests that are meant, and runs none.
-///
-/// # Errors
-/// As for [`super::run`].
-pub fn list(
-    suites: &[Suite<'_>],
-    options: &Options,
-    means: Means<'_>,
-    tell: &mut Tell<'_>,
-) -> Result<Vec<ListedSuite>, Failure> {
-    let tmp_root = tmp_root(suites, means.setup)?;
-    let tmps = tmp_root.as_ref().map(|root| root.path().to_owned());
-    with_plans(suites, options, means, tmps.as_deref(), tell, |plans, _| {
-        let listed = plans.into_iter().map(|plan| ListedSuite {
-            binary: plan.suite.binary.clone(),
-            tests: plan
-                .planned
-                .into_iter()
-                .map(|one| one.test.unwrap_or_else(|| whole(&plan.suite.target)))
-                .collect(),
-        });
-        Ok(listed.collect())
-    })
-}
-
 /// The folder for the private directories of all tests, if any policy speaks of `{tmp}`.
-pub(super) fn tmp_root(suites: &[Suite<'_>], setup: &Setup) -> Result<Option<TmpRoot>, Failure> {
+fn tmp_root(suites: &[Suite<'_>], setup: &Setup) -> Result<Option<TmpRoot>, Failure> {
     let wanted = setup.audit || suites.iter().any(|suite| wants_tmp(suite.subject.policy));
     Ok(if wanted { Some(TmpRoot::new()?) } else { None })
+}
+
+impl Plan<'_> {
+    /// Names one of its tests.
+    pub(super) fn id(&self, name: &str) -> TestId {
+        TestId { target: self.index, binary: self.suite.binary.clone(), name: name.to_owned() }
+    }
 }
 
 /// How many tests libtest counts; another harness counts as it likes.
@@ -88,78 +63,89 @@ pub(super) fn counted(listing: &Listing) -> Option<usize> {
     }
 }
 
-/// Compiles and lists all artifacts, and does `then` while they are ready to run.
+/// Compiles and lists all artifacts, and does `then` while they are ready to run. With why not all of
+/// them are, if it could not be done or was interrupted: what those did that were listed is to be told.
 pub(super) fn with_plans<'t, R>(
     suites: &[Suite<'_>],
     options: &Options,
     means: Means<'_>,
-    tmps: Option<&Path>,
     tell: &mut Tell<'t>,
-    then: impl FnOnce(Vec<Plan<'_>>, &mut Tell<'t>) -> Result<R, Failure>,
+    then: impl FnOnce(Vec<Plan<'_>>, Option<Failure>, Option<&mut TmpRoot>, &mut Tell<'t>) -> R,
 ) -> Result<R, Failure> {
     let root = real_root()?;
-    let slots: Vec<OnceLock<Result<Guest, Failure>>> = suites.iter().map(|_| OnceLock::new()).collect();
-    let failures = thread::scope(|scope| {
+    let mut tmp_root = tmp_root(suites, means.setup)?;
+    let slots: Vec<OnceLock<Guest>> = suites.iter().map(|_| OnceLock::new()).collect();
+    thread::scope(|scope| {
         let (ready, compiled) = mpsc::channel();
         let slots = &slots;
         scope.spawn(move || compile(suites, means, slots, &ready));
         let mut counted = Counted::default();
-        let mut plans = Vec::new();
-        for (index, warnings) in &compiled {
+        let (mut plans, mut failure) = (Vec::new(), None);
+        for (index, warnings, failed) in &compiled {
             for warning in warnings {
                 tell(RunEvent::Message(warning));
             }
-            let Some(Ok(guest)) = slots[index].get() else { return Ok(Err(index)) };
-            let place = Place { index, root: &root, tmps };
-            let plan = plan(&suites[index], guest, options, means, place, &mut counted)?;
-            if plan.listed.interrupted {
-                return Err(Failure::interrupted());
+            failure = failed;
+            if let Some(guest) = slots[index].get() {
+                let place = Place { index, root: &root, tmp_root: tmp_root.as_mut() };
+                match plan(&suites[index], guest, options, means, place, &mut counted) {
+                    Ok(mut plan) => {
+                        failure = plan.listed.failure.take();
+                        plans.push(plan);
+                    }
+                    Err(failed) => failure = Some(failed),
+                }
             }
-            plans.push(plan);
+            if failure.is_some() {
+                break;
+            }
         }
-        then(plans, tell).map(Ok)
-    })?;
-    match failures {
-        Ok(done) => Ok(done),
-        Err(index) => {
-            let failed = slots.into_iter().nth(index).and_then(OnceLock::into_inner);
-            Err(failed.and_then(Result::err).unwrap_or_else(Failure::interrupted))
-        }
-    }
+        // Nothing more is to be compiled.
+        drop(compiled);
+        Ok(then(plans, failure, tmp_root.as_mut(), tell))
+    })
 }
+
+/// What came of compiling one artifact: its number, warnings, and why there is no code, if so.
+type Compiled = (usize, Vec<Diagnostic>, Option<Failure>);
 
 /// Compiles one artifact after the other. Each is compiled on all cores.
 fn compile(
     suites: &[Suite<'_>],
     means: Means<'_>,
-    slots: &[OnceLock<Result<Guest, Failure>>],
-    ready: &mpsc::Sender<(usize, Vec<crate::diagnostic::Diagnostic>)>,
+    slots: &[OnceLock<Guest>],
+    ready: &mpsc::Sender<Compiled>,
 ) {
     let Means { launcher, setup, interrupt, .. } = means;
     for (index, (suite, slot)) in suites.iter().zip(slots).enumerate() {
         if Interrupt::happened(interrupt) {
-            // The slot stays empty.
-            let _ = ready.send((index, Vec::new()));
+            let _ = ready.send((index, Vec::new(), Some(Failure::interrupted())));
             return;
         }
         let mut warnings = Vec::new();
         let mut warn = |warning| warnings.push(warning);
         let strategies = test_strategies(setup);
         let guest = prepare_any(launcher, &suite.artifact, setup, true, strategies, &mut warn);
-        let failed = guest.is_err();
-        // Nobody else writes to it.
-        let _ = slot.set(guest);
-        if ready.send((index, warnings)).is_err() || failed {
+        let failure = match guest {
+            Ok(guest) => {
+                // Nobody else writes to it.
+                let _ = slot.set(guest);
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        let failed = failure.is_some();
+        if ready.send((index, warnings, failure)).is_err() || failed {
             return;
         }
     }
 }
 
 /// Where an artifact runs.
-struct Place<'p> {
+struct Place<'p, 't> {
     index: usize,
     root: &'p OwnedFd,
-    tmps: Option<&'p Path>,
+    tmp_root: Option<&'t mut TmpRoot>,
 }
 
 fn plan<'p>(
@@ -167,15 +153,17 @@ fn plan<'p>(
     guest: &'p Guest,
     options: &Options,
     means: Means<'p>,
-    place: Place<'p>,
+    place: Place<'p, '_>,
     counted: &mut Counted,
 ) -> Result<Plan<'p>, Failure> {
     let filter = &options.filter;
-    let (tmp, audit) = (place.tmps.is_some(), means.setup.audit);
+    let tmps = place.tmp_root.as_ref().map(|root| root.path().to_owned());
+    let (tmp, audit) = (tmps.is_some(), means.setup.audit);
+    let symboliser = Symboliser::new(means.launcher, guest.wasm.try_clone()?);
     let mut terms = AllTerms::new(&suite.subject, &suite.target, &suite.current_dir, tmp, audit);
-    let bind = Bindings { tmp: place.tmps.map(Path::to_owned), current_dir: suite.current_dir.clone() };
+    let bind = Bindings { tmp: tmps.clone(), current_dir: suite.current_dir.clone() };
     let union = terms.package.for_all_tests(&bind);
-    let confined = confined(guest, means.setup, &union, &suite.subject, place.tmps);
+    let confined = confined(guest, means.setup, &union, &suite.subject, tmps.as_deref());
     let envelope = confined.audit.as_ref().map(Decider::new);
     let job = PoolJob {
         code: guest.code.as_fd(),
@@ -194,11 +182,12 @@ fn plan<'p>(
         interrupt: Some(means.interrupt.as_fd()),
     };
     let mut pool = TestPool::new(means.launcher, job);
-    let listed = listing::list(&mut pool, &mut terms, &suite.program(), guest.facts.libtest)?;
+    let listed = listing::list(&mut pool, suite, &mut terms, place.tmp_root, guest.facts.libtest);
     let id = |name: &str| TestId { target: place.index, binary: suite.binary.clone(), name: name.to_owned() };
     let (mut planned, mut filtered) = (Vec::new(), 0);
     let mut panics = Panics::default();
     match &listed.listing {
+        _ if listed.failure.is_some() || listed.broken.is_some() => {}
         Listing::Tests(tests) => {
             for (index, test) in tests.iter().enumerate() {
                 if filter.selects(counted, &suite.binary, test) {
@@ -220,11 +209,25 @@ fn plan<'p>(
             }
         }
     }
-    Ok(Plan { suite, guest, pool, terms, union, envelope, listed, planned, filtered, panics })
+    let index = place.index;
+    Ok(Plan {
+        index,
+        suite,
+        guest,
+        symboliser,
+        pool,
+        terms,
+        union,
+        envelope,
+        listed,
+        planned,
+        filtered,
+        panics,
+    })
 }
 
 /// A binary that is one test, as it is listed: by the name of its target.
-fn whole(target: &str) -> ListedTest {
+pub(super) fn whole(target: &str) -> ListedTest {
     ListedTest {
         name: target.to_owned(),
         bench: false,

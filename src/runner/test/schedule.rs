@@ -10,11 +10,11 @@ use super::panics::Panics;
 use super::stacks::Stacks;
 use super::terms::AllTerms;
 use super::{Options, Suite};
-use crate::access::{GrantId, RawFrame, RawViolation};
+use crate::access::{RawFrame, RawViolation};
 use crate::build::owner::Packages;
 use crate::event::{GuestOutcome, KernelReport, RunEvent, TestId, TestReport, TestVerdict};
-use crate::worker::{OutputStream, Patch, Symboliser, TestEnd, TestResult, TestRun, Tests};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use crate::worker::{Observed, OutputStream, Patch, Symboliser, TestEnd, TestResult, TestRun, Tests};
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,19 +37,18 @@ pub(super) struct Planned {
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) report: TestReport,
-    pub(super) violations: Vec<(RawViolation, u64)>,
-    pub(super) tmp: Option<PathBuf>,
+    /// In all its instances.
+    pub(super) observed: Observed,
+    /// The private directory of each.
+    pub(super) tmps: Vec<PathBuf>,
     /// Of a trap that needs explaining.
     pub(super) backtrace: Vec<RawFrame>,
-    pub(super) overflow: u64,
-    /// It called its private directory `/tmp`.
-    pub(super) saw_tmp: bool,
 }
 
 impl From<TestReport> for Done {
     /// A test that did not run.
     fn from(report: TestReport) -> Self {
-        Self { report, violations: Vec::new(), tmp: None, backtrace: Vec::new(), overflow: 0, saw_tmp: false }
+        Self { report, observed: Observed::default(), tmps: Vec::new(), backtrace: Vec::new() }
     }
 }
 
@@ -84,12 +83,12 @@ pub(super) struct Schedule<'a, 'p> {
 pub(super) struct State {
     waiting: VecDeque<(usize, u32)>,
     running: HashMap<u64, Attempt>,
-    /// What was heard of tests that have to start again, by their place in the plan.
-    heard: HashMap<usize, Vec<(RawViolation, u64)>>,
+    /// Tests that start again, by their place in the plan: what is said of them if they do not, and what
+    /// was observed until then.
+    earlier: HashMap<usize, Done>,
     next_id: u64,
     stacks: Stacks,
     pub(super) done: Vec<Done>,
-    pub(super) uses: BTreeMap<GrantId, u64>,
     pub(super) kernel: Option<KernelReport>,
     pub(super) stopped: bool,
     /// Something of ours went wrong: no private directory could be made.
@@ -102,12 +101,14 @@ impl State {
         Self { waiting: waiting.map(|(index, _)| (index, 1)).collect(), ..Self::default() }
     }
 
-    /// What was chosen and has not ended, because everything was stopped.
-    pub(super) fn left(&self, planned: &[Planned]) -> Vec<usize> {
+    /// What was chosen and has not ended, because everything was stopped; and what is known of it, if it
+    /// was started.
+    pub(super) fn left(&mut self, planned: &[Planned]) -> Vec<(usize, Option<Done>)> {
         let ended: std::collections::HashSet<&TestId> =
             self.done.iter().map(|done| &done.report.id).collect();
         let left = planned.iter().enumerate().filter(|(_, one)| !one.skipped && !ended.contains(&one.id));
-        left.map(|(index, _)| index).collect()
+        let left: Vec<usize> = left.map(|(index, _)| index).collect();
+        left.into_iter().map(|index| (index, self.earlier.remove(&index))).collect()
     }
 }
 
@@ -198,21 +199,15 @@ impl Tests for Schedule<'_, '_> {
             // Its process is dead.
             root.remove(tmp);
         }
-        for (grant, count) in &result.uses {
-            let sum = self.state.uses.entry(*grant).or_default();
-            *sum = sum.saturating_add(*count);
-        }
-        if result.end == TestEnd::Superseded {
-            self.state.heard.entry(attempt.planned).or_default().append(&mut result.violations);
-            self.state.waiting.push_front((attempt.planned, attempt.number));
-            return;
-        }
-        let heard = self.state.heard.remove(&attempt.planned).unwrap_or_default();
-        for (violation, count) in heard {
-            if !result.violations.iter().any(|(known, _)| known.access == violation.access) {
-                result.violations.push((violation, count));
-            }
-        }
+        let earlier = self.state.earlier.remove(&attempt.planned);
+        let (mut observed, mut tmps, last) = match earlier {
+            Some(Done { report, observed, tmps, backtrace }) => (observed, tmps, Some((report, backtrace))),
+            None => (Observed::default(), Vec::new(), None),
+        };
+        observed.unite(std::mem::take(&mut result.observed));
+        tmps.extend(attempt.tmp);
+        // It is judged by all that its instances did.
+        result.observed = observed;
         let planned = &self.planned[attempt.planned];
         let stack = if self.panics.must_panic(planned.index) {
             let subject = &self.suite.subject;
@@ -229,14 +224,12 @@ impl Tests for Schedule<'_, '_> {
             audit: self.audit,
         };
         let (mut said, outcome) = judge(context, &result);
+        let superseded = result.end == TestEnd::Superseded;
         // An access that nothing grants is one, however another attempt ends.
-        let again = matches!(said.verdict, TestVerdict::Failed | TestVerdict::TimedOut | TestVerdict::Killed)
-            && outcome != Some(GuestOutcome::Interrupted)
-            && attempt.number <= self.options.retries;
-        if again {
-            self.state.waiting.push_front((attempt.planned, attempt.number + 1));
-            return;
-        }
+        let failed =
+            matches!(said.verdict, TestVerdict::Failed | TestVerdict::TimedOut | TestVerdict::Killed)
+                && outcome != Some(GuestOutcome::Interrupted)
+                && attempt.number <= self.options.retries;
         if said.verdict == TestVerdict::Passed && attempt.number > 1 {
             said.verdict = TestVerdict::Flaky;
         }
@@ -244,17 +237,31 @@ impl Tests for Schedule<'_, '_> {
             said.verdict,
             TestVerdict::Passed | TestVerdict::Flaky | TestVerdict::Ignored | TestVerdict::NotRun
         );
-        self.state.stopped |= bad && self.options.fail_fast;
         let report = TestReport {
             id: planned.id.clone(),
             verdict: said.verdict,
             outcome,
             duration: result.duration,
             attempts: attempt.number,
-            violations: self.violations(&planned.id, &result.violations),
+            violations: self.violations(&planned.id, &result.observed.violations),
             output: result.output.bytes(),
             reason: said.reason,
         };
+        let trapped = matches!(report.outcome, Some(GuestOutcome::Trapped(_)));
+        let backtrace = if bad && trapped { result.backtrace } else { Vec::new() };
+        let mut done = Done { report, observed: result.observed, tmps, backtrace };
+        if failed || superseded {
+            let next = if failed { attempt.number + 1 } else { attempt.number };
+            self.state.waiting.push_front((attempt.planned, next));
+            // One that failed and was then ended for better code has still failed.
+            if let Some((report, backtrace)) = last.filter(|_| superseded && !bad) {
+                (done.report, done.backtrace) = (report, backtrace);
+            }
+            self.state.earlier.insert(attempt.planned, done);
+            return;
+        }
+        self.state.stopped |= bad && self.options.fail_fast;
+        let report = &done.report;
         let mut told = report.clone();
         if self.options.live {
             // It was shown as it came.
@@ -264,15 +271,7 @@ impl Tests for Schedule<'_, '_> {
             (self.tell)(RunEvent::Output { test, bytes });
         }
         (self.tell)(RunEvent::TestFinished(told));
-        let trapped = matches!(report.outcome, Some(GuestOutcome::Trapped(_)));
-        self.state.done.push(Done {
-            report,
-            violations: result.violations,
-            tmp: attempt.tmp,
-            backtrace: if bad && trapped { result.backtrace } else { Vec::new() },
-            overflow: result.overflow,
-            saw_tmp: result.saw_tmp,
-        });
+        self.state.done.push(done);
     }
 
     fn origin(&mut self, _id: u64, backtrace: &[RawFrame]) -> Option<String> {

@@ -1,13 +1,13 @@
 //! What a pool of workers is asked to do, and what it says of it.
 
 use super::tier::TierUp;
-use crate::access::{GrantId, RawFrame, RawViolation};
+use crate::access::RawFrame;
 use crate::event::{GuestOutcome, KernelReport};
 use crate::policy::{PackagePolicy, Policy};
 use crate::worker::collect::{Output, OutputStream};
+use crate::worker::observed::Observed;
 use crate::worker::protocol::{Misbehaviour, Patch};
 use crate::worker::run::Confined;
-use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,8 +50,10 @@ pub struct PoolJob<'a> {
 pub struct TestRun {
     /// The caller's number for it; different for all that run at one time.
     pub id: u64,
-    /// Its name, for the grants of test cases; `None` for a listing.
+    /// Its name, for the grants of test cases.
     pub test: Option<String>,
+    /// It is asked for a list of tests, which may be longer than what a test may print.
+    pub listing: bool,
     /// Arguments, the program's name first.
     pub args: Vec<Vec<u8>>,
     /// Environment, already reduced to what is granted; `None`: [`PoolJob::env`].
@@ -78,8 +80,8 @@ pub enum TestEnd {
     Guest(GuestOutcome),
     /// What [`Patch::expect`] wants was not there. Nothing ran.
     PatchMismatch,
-    /// It was ended, to be run again with better code ([`TestRun::repeatable`]). What was heard of it
-    /// until then still holds.
+    /// It was ended, to be run again with better code ([`TestRun::repeatable`]) or because nothing is to
+    /// be run any more ([`Tests::stopped`]). What was heard of it until then still holds.
     Superseded,
     /// What happened cannot be told, in words: its process could not be set up, or says one thing
     /// and does another. Never a pass.
@@ -95,16 +97,8 @@ pub struct TestResult {
     pub end: TestEnd,
     /// Frames of a trap, innermost first.
     pub backtrace: Vec<RawFrame>,
-    /// As in [`super::RunResult::violations`].
-    pub violations: Vec<(RawViolation, u64)>,
-    /// As in [`super::RunResult::overflow`].
-    pub overflow: u64,
-    /// As in [`super::RunResult::uses`].
-    pub uses: BTreeMap<GrantId, u64>,
-    /// Limits that were reached, by their keys.
-    pub limits: Vec<String>,
-    /// As in [`super::RunResult::saw_tmp`].
-    pub saw_tmp: bool,
+    /// What it did.
+    pub observed: Observed,
     /// One more sentence, or empty.
     pub note: String,
     /// What it wrote.
