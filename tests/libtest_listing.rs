@@ -93,7 +93,9 @@ fn what_only_unwinding_would_show_is_in_no_artifact() {
     ];
     for (pair, level) in pairs.iter().zip(["0", "3"]).chain(pairs.iter().zip(["3", "0"])) {
         let level = format!("opt-level={level}");
-        let args = ["--test", "--crate-name=same", "-Cstrip=debuginfo", "-C", &level];
+        // The older mangling ends a name in a hash of the function's type. It differs, and cannot be read back.
+        let names = "-Csymbol-mangling-version=v0";
+        let args = ["--test", "--crate-name=same", "-Cstrip=debuginfo", names, "-C", &level];
         let [passes, aborts] =
             pair.each_ref().map(|source| compile_for("wasm32-wasip1", "same", source, &args));
         assert!(passes == aborts, "an artifact tells more than the document says");
