@@ -1,7 +1,7 @@
 //! `cargo sandbox run`.
 
 use super::args::RunArgs;
-use super::fix::{self, Fixing};
+use super::fix::{self, Fixing, Held};
 use super::options;
 use super::output::{self, Outputs};
 use super::policies::{self, Permissions};
@@ -64,6 +64,7 @@ fn run_program(
     };
     let (package, wanted) = select::program(workspace, flags, chosen)?;
     vcs::check(&package.manifest.path, &args.policy)?;
+    let held = Held::new(&package.manifest, &args.policy)?;
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     outputs.messages(std::mem::take(&mut permissions.warnings));
     reached(Phase::Policy);
@@ -107,7 +108,7 @@ fn run_program(
         execute(launcher, &program, &setup, true, &interrupt, &mut find_packages, outputs)?;
     let mut report = report("sandbox-run", target, kernel, setup.audit, begun);
     unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
-    let fixing = Fixing { permissions: &permissions, package };
+    let fixing = Fixing { permissions: &permissions, package, held: held.as_ref() };
     fix::fix(&mut report, workspace, &[fixing], &args.policy, outputs);
     Ok(outputs.finish(&report))
 }
