@@ -16,7 +16,7 @@ use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{self, Program, Subject};
-use crate::runner::{Failure, Setup, audit_note, metadata_dir, prepare, strategy, verdict};
+use crate::runner::{Failure, Setup, audit_note, metadata_dir, prepare, source, strategies, verdict};
 use crate::worker::Launcher;
 use crate::worker::phases::{self, Phase, reached};
 use std::ffi::OsString;
@@ -42,6 +42,7 @@ pub(super) fn run(args: RunArgs) -> ExitStatus {
 pub(super) fn open_workspace(flags: &CargoFlags) -> Result<(Workspace, PathBuf), Failure> {
     let workspace = Workspace::load(flags, &std::env::current_dir()?, metadata_dir().as_deref())?;
     reached(Phase::Metadata);
+    source::hold(&workspace.root);
     let root = workspace.root.clone();
     Ok((workspace, root))
 }
@@ -192,8 +193,8 @@ pub(super) fn execute(
     find_packages: &mut run::FindPackages<'_>,
     outputs: &mut Outputs,
 ) -> Result<(TargetReport, KernelReport), Failure> {
-    let strategy = strategy(setup);
-    let guest = prepare(launcher, &program.artifact, setup, ours, strategy, &mut |warning| {
+    let strategies = strategies(setup);
+    let guest = prepare(launcher, &program.artifact, setup, ours, strategies, interrupt, &mut |warning| {
         outputs.event(&RunEvent::Message(warning));
     })?;
     reached(Phase::Code);

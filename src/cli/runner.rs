@@ -14,7 +14,7 @@ use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{Program, Subject};
-use crate::runner::{Failure, metadata_dir, verdict};
+use crate::runner::{Failure, metadata_dir, source, verdict};
 use crate::worker::Launcher;
 use crate::worker::phases::{Phase, reached};
 use std::ffi::OsString;
@@ -70,6 +70,7 @@ fn find_file(args: &RunnerArgs) -> Result<(Found, PathBuf), Failure> {
     let workspace = manifest.as_ref().map(load).transpose()?;
     reached(Phase::Metadata);
     let base = workspace.as_ref().map_or(current_dir, |workspace| workspace.root.clone());
+    source::hold(&base);
     Ok((Found { file, manifest, workspace }, base))
 }
 

@@ -16,7 +16,7 @@ pub mod verdict;
 pub use envelope::{audit_note, let_through, looks_secret};
 pub use failure::Failure;
 pub use prepare::{
-    Guest, cache_dir, environment, metadata_dir, prepare, prepare_any, strategy, test_strategies, tier_up,
+    Guest, cache_dir, environment, metadata_dir, prepare, strategies, test_strategies, tier_up,
 };
 
 use crate::worker::{LandlockLevel, Walls};

@@ -110,7 +110,7 @@ pub fn run<'p>(
 ) -> Result<Tested, Failure> {
     let mut tmp_root = plan::tmp_root(suites, means.setup)?;
     let tmps = tmp_root.as_ref().map(|root| root.path().to_owned());
-    plan::with_plans(suites, options, means, tmps.as_deref(), tell, |plans, tell| {
+    let tested = plan::with_plans(suites, options, means, tmps.as_deref(), tell, |plans, tell| {
         let running = plans.iter().flat_map(|plan| &plan.planned);
         tell(RunEvent::TestsStarted {
             tests: running.count(),
@@ -197,5 +197,9 @@ pub fn run<'p>(
             tested.targets.push(target);
         }
         Ok(tested)
-    })
+    });
+    if let Some(warning) = tmp_root.and_then(TmpRoot::end) {
+        tell(RunEvent::Message(warning));
+    }
+    tested
 }

@@ -5,7 +5,7 @@ use super::super::interrupt::Interrupt;
 use super::super::libtest::{ListedTest, Listing};
 use super::super::run::{confined, wants_tmp};
 use super::super::tmp::TmpRoot;
-use super::super::{Failure, Guest, Setup, prepare_any, test_strategies, tier_up};
+use super::super::{Failure, Guest, Setup, prepare, test_strategies, tier_up};
 use super::filter::{Counted, Ignored};
 use super::listing::{self, Listed};
 use super::panics::Panics;
@@ -145,7 +145,7 @@ fn compile(
         let mut warnings = Vec::new();
         let mut warn = |warning| warnings.push(warning);
         let strategies = test_strategies(setup);
-        let guest = prepare_any(launcher, &suite.artifact, setup, true, strategies, &mut warn);
+        let guest = prepare(launcher, &suite.artifact, setup, true, strategies, interrupt, &mut warn);
         let failed = guest.is_err();
         // Nobody else writes to it.
         let _ = slot.set(guest);
