@@ -271,6 +271,28 @@ fn a_report_that_cannot_be_written_is_known_before_anything_runs() {
 }
 
 #[test]
+fn a_report_that_is_not_read_to_its_end_can_be_interrupted() {
+    let world = World::new();
+    // More than a pipe holds.
+    let many: Vec<String> = (0..200).map(|n| format!("{}/{n}", "x".repeat(200))).collect();
+    let mut guest = Vec::new();
+    for name in &many {
+        guest.extend(["o", name]);
+    }
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = world.command(&words(&["--report", "/dev/stdout", "-q"]), &words(&guest));
+    let child = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut child = Started(child);
+    drop(command);
+    until("a full pipe", || {
+        let held = rustix::io::ioctl_fionread(&reader).expect("a pipe");
+        (held > 60_000).then_some(())
+    });
+    send(&child, Signal::INT);
+    assert_eq!(wait(&mut child.0, SOON), Some(130));
+}
+
+#[test]
 fn two_reports_in_one_file_are_an_error() {
     let world = World::new();
     fs::write(world.path("old"), "kept").expect("ours");

@@ -3,6 +3,7 @@
 //! and used through those descriptors when every guest is dead.
 
 use crate::kernel::sys;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::fs::{fstat, openat, renameat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
@@ -291,7 +292,9 @@ impl LateFile {
     }
 
     fn put(&mut self) -> io::Result<()> {
-        let Some(place) = &self.place else { return self.file.write_all(&self.contents[self.done..]) };
+        let Some(place) = &self.place else {
+            return write_patiently(&self.file, &self.contents[self.done..]);
+        };
         let put = place
             .prepare(&self.file, &self.contents)
             .and_then(|prepared| prepared.put().map_err(io::Error::from));
@@ -313,6 +316,19 @@ impl LateFile {
         }
         Err(io::Error::other("its path was changed while the program ran, and leads elsewhere now"))
     }
+}
+
+/// Writes to what may take nothing for as long as nobody reads it, and hears a signal meanwhile.
+fn write_patiently(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    // A pipe that is ready takes as much without waiting (pipe(7), `PIPE_BUF`).
+    for chunk in bytes.chunks(4096) {
+        let mut ready = [PollFd::new(file, PollFlags::OUT)];
+        if let Err(Errno::INTR) = poll(&mut ready, None) {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted before all of it was read"));
+        }
+        file.write_all(chunk)?;
+    }
+    Ok(())
 }
 
 /// `/dev/null`: major 1, minor 3.

@@ -159,7 +159,8 @@ impl Outputs {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => status,
             Err(error) => {
                 fatal(&format!("cannot write the report: {error}"));
-                status.or(ExitStatus::Fault)
+                let interrupted = error.kind() == io::ErrorKind::Interrupted;
+                status.or(if interrupted { ExitStatus::Interrupted } else { ExitStatus::Fault })
             }
         }
     }

@@ -1,6 +1,7 @@
 ;; A guest that does what its arguments say, one after the other, each by its first letter; paths are relative
 ;; to the root. What fails ends it with the number of the error.
 ;;   m FROM TO: move    s TEXT PATH: symbolic link    d PATH: directory    c PATH: a file that says "forged"
+;;   o PATH: open for reading, whatever comes of it
 ;;   t: a file `f` in the directory that TMPDIR names, which is printed    p: print    l: loop for ever
 (module
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
@@ -97,6 +98,11 @@
           (local.set $i (i32.add (local.get $i) (i32.const 1)))))
         (if (i32.eq (local.get $op) (i32.const 99)) (then
           (call $create (call $arg (local.get $i)))
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))))
+        (if (i32.eq (local.get $op) (i32.const 111)) (then
+          (drop (call $path_open (i32.const 3) (i32.const 1)
+            (call $arg (local.get $i)) (call $length (call $arg (local.get $i)))
+            (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 16)))
           (local.set $i (i32.add (local.get $i) (i32.const 1)))))
         (if (i32.eq (local.get $op) (i32.const 116)) (then
           (local.set $at (call $tmpdir))
