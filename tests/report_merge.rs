@@ -217,7 +217,7 @@ fn contents(choice: u32) -> Report {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// What a supervisor says of contents is what a merge makes of them, whatever word stands above them.
     #[test]

@@ -119,7 +119,7 @@ impl Prepared<'_> {
             result => result?,
         }
         self.name = None;
-        Ok(self.file.try_clone().map_err(|_| Errno::MFILE)?)
+        self.file.try_clone().map_err(|_| Errno::MFILE)
     }
 
     /// Swaps it with what has the name, if that is `old` and `fine` says so of it when nobody can change
@@ -256,9 +256,6 @@ impl LateFile {
         if flags & OFlags::RWMODE == OFlags::RDONLY {
             return Err(io::Error::other("it is not open for writing"));
         }
-        if place.is_none() && flags.contains(OFlags::NONBLOCK) {
-            rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
-        }
         Ok(Self { path: path.to_owned(), file, place, new, contents: Vec::new(), done: 0 })
     }
 
@@ -319,14 +316,20 @@ impl LateFile {
 }
 
 /// Writes to what may take nothing for as long as nobody reads it, and hears a signal meanwhile.
-fn write_patiently(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    // A pipe that is ready takes as much without waiting (pipe(7), `PIPE_BUF`).
-    for chunk in bytes.chunks(4096) {
-        let mut ready = [PollFd::new(file, PollFlags::OUT)];
-        if let Err(Errno::INTR) = poll(&mut ready, None) {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted before all of it was read"));
+fn write_patiently(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+    let interrupted = || io::Error::new(io::ErrorKind::Interrupted, "interrupted before all of it was read");
+    while !bytes.is_empty() {
+        if let Err(Errno::INTR) = poll(&mut [PollFd::new(file, PollFlags::OUT)], None) {
+            return Err(interrupted());
         }
-        file.write_all(chunk)?;
+        // A pipe that is ready takes as much without waiting (pipe(7), `PIPE_BUF`).
+        match file.write(&bytes[..bytes.len().min(4096)]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(interrupted()),
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
