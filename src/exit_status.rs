@@ -12,7 +12,7 @@ pub enum ExitStatus {
     Guest(u8),
     /// 2: wrong use of the command line.
     Usage,
-    /// 69 (`EX_UNAVAILABLE`): this kernel cannot give the confinement asked for.
+    /// 69 (`EX_UNAVAILABLE`): this kernel or machine cannot give the confinement asked for.
     Unavailable,
     /// 70 (`EX_SOFTWARE`): a fault of ours.
     Fault,

@@ -55,7 +55,12 @@ fn start(mut command: Command, tmp: &Path) -> Child {
 }
 
 /// Waits until one of the processes below it matches, sends it the signal, and asserts that all of them go.
-fn stopped(mut child: Child, signal: Signal, busy: &str, tmp: &Path) {
+fn stopped(child: Child, signal: Signal, busy: &str, tmp: &Path) {
+    stopped_but(child, signal, busy, tmp, |_| false);
+}
+
+/// The same where others may leave something.
+fn stopped_but(mut child: Child, signal: Signal, busy: &str, tmp: &Path, others: impl Fn(&str) -> bool) {
     let found = until(busy, || {
         let all = descendants(child.id());
         let busy = |pid: &u32| words(*pid).is_some_and(|words| words.contains(busy));
@@ -74,7 +79,8 @@ fn stopped(mut child: Child, signal: Signal, busy: &str, tmp: &Path) {
     for (pid, was) in before {
         until(&format!("{was} ends"), || (words(pid).as_ref() != Some(&was)).then_some(()));
     }
-    let left: Vec<_> = fs::read_dir(tmp).expect("it is there").collect();
+    let names = fs::read_dir(tmp).expect("it is there").map(|entry| entry.expect("an entry").file_name());
+    let left: Vec<_> = names.filter(|name| !others(&name.to_string_lossy())).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -103,4 +109,20 @@ fn a_build_that_is_interrupted_leaves_no_cargo_and_nothing_it_started() {
     fs::create_dir(&tmp).expect("a copy is ours");
     stopped(start(fixture.command(["run"]), &tmp), Signal::INT, "build-script-build", &tmp);
     assert_eq!(fixture.read("output.txt"), None);
+}
+
+#[test]
+fn doc_tests_that_are_interrupted_leave_no_worker_and_no_private_directory() {
+    let fixture = Fixture::copy("lib-only")
+        .manifest(|text| Append("[package.metadata.sandbox.fs]\nwrite = [\"{tmp}\"]").apply(&text))
+        .file("src/lib.rs", "//! ```\n//! loop {}\n//! ```\n");
+    let tmp = fixture.path("tmp");
+    fs::create_dir(&tmp).expect("a copy is ours");
+    let child = start(fixture.command(["test", "--doc"]), &tmp);
+    until("a private directory", || {
+        let names = fs::read_dir(&tmp).expect("it is there").flatten().map(|entry| entry.file_name());
+        names.into_iter().any(|name| name.as_encoded_bytes().starts_with(b"cargo-sandbox-")).then_some(())
+    });
+    // rustdoc has no chance to remove its own.
+    stopped_but(child, Signal::INT, "__worker", &tmp, |name| !name.starts_with("cargo-sandbox-"));
 }

@@ -2,13 +2,16 @@
 
 mod report_samples;
 
-use cargo_sandbox::event::{GrantUse, Report, TargetReport, TestReport, TestVerdict};
+use cargo_sandbox::event::{GrantUse, GuestOutcome, Report, TargetReport, TestReport, TestVerdict};
 use cargo_sandbox::exit_status::ExitStatus;
 use cargo_sandbox::report::json::{self, ReadError};
-use cargo_sandbox::report::junit;
-use cargo_sandbox::report::merge::{MergeError, merge};
+use cargo_sandbox::report::merge::{self, MergeError, merge};
+use cargo_sandbox::report::{Reporter, human, junit};
+use cargo_sandbox::runner::verdict;
+use proptest::prelude::*;
 use report_samples::formats::{check_report, named, xml_elements};
 use report_samples::*;
+use std::time::Duration;
 
 /// A shard of `sandbox-test` with the uses of the two grants.
 fn shard(status: ExitStatus, tests: Vec<TestReport>, uses: [u64; 2]) -> Report {
@@ -156,4 +159,116 @@ fn only_whole_reports_of_this_version_are_read() {
     assert!(matches!(json::read(b"[1]"), Err(ReadError::Malformed(_))));
     let deep = "[".repeat(100_000);
     assert!(matches!(json::read(deep.as_bytes()), Err(ReadError::Malformed(_))));
+}
+
+/// Contents of every kind, by number: an outcome, or a test with a verdict, an outcome and violations.
+fn contents(choice: u32) -> Report {
+    use GuestOutcome as O;
+    let outcomes = [
+        None,
+        Some(O::Exited(0)),
+        Some(O::Exited(3)),
+        Some(O::Exited(256)),
+        Some(O::Panicked),
+        Some(O::Trapped("out of bounds memory access".to_owned())),
+        Some(O::Limit("memory".to_owned())),
+        Some(O::TimedOut(Duration::from_secs(1))),
+        Some(O::Killed(9)),
+        Some(O::Interrupted),
+    ];
+    let verdicts = [
+        TestVerdict::Passed,
+        TestVerdict::Flaky,
+        TestVerdict::Failed,
+        TestVerdict::Violated { passed: true },
+        TestVerdict::Violated { passed: false },
+        TestVerdict::TimedOut,
+        TestVerdict::Killed,
+        TestVerdict::Ignored,
+        TestVerdict::NotRun,
+    ];
+    let mut rest = choice;
+    let mut next = |of: usize| {
+        let one = rest as usize % of;
+        rest /= of as u32;
+        one
+    };
+    let outcome = outcomes[next(outcomes.len())].clone();
+    let violations = match next(3) {
+        0 => Vec::new(),
+        1 => vec![violation()],
+        _ => vec![cargo_sandbox::event::Violation { allowed: true, ..violation() }],
+    };
+    let audit = next(4) == 0;
+    if next(2) == 0 {
+        let mut report = run(ExitStatus::Fine, violations);
+        report.targets[0].outcome = outcome;
+        return Report { audit, ..report };
+    }
+    let mut test = test("a", verdicts[next(verdicts.len())]);
+    (test.outcome, test.violations) = (outcome, violations);
+    if next(4) == 0 {
+        test.reason = "interrupted".to_owned();
+    }
+    let kind = ["test", "doc"][next(2)];
+    let mut report = tests(ExitStatus::Fine, vec![test]);
+    report.targets[0].kind = kind.to_owned();
+    Report { audit, ..report }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What a supervisor says of contents is what a merge makes of them, whatever word stands above them.
+    #[test]
+    fn no_word_above_it_makes_a_report_milder_than_what_is_in_it(choice in any::<u32>(), word in 0..STATUSES.len()) {
+        let mut report = contents(choice);
+        let true_status = report
+            .targets
+            .iter()
+            .map(|target| verdict::of_target(target, report.audit))
+            .fold(ExitStatus::Fine, ExitStatus::or);
+        report.status = true_status;
+        let honest = merge(wire(&[report.clone()])).expect("one goes with itself").status();
+        prop_assert_eq!(honest, honest.or(true_status), "at least what the supervisor says");
+        report.status = STATUSES[word];
+        let merged = merge(wire(&[report.clone()])).expect("one goes with itself");
+        let milder = merged.status().or(honest) != merged.status();
+        prop_assert!(!milder, "{:?} under {:?} became {:?}", honest, STATUSES[word], merged.status());
+        let said = merged.notes.iter().any(|note| note.contains("says `"));
+        let own = STATUSES[word];
+        prop_assert_eq!(said, own.or(merge::of_contents(&(&report).into())) != own);
+    }
+}
+
+#[test]
+fn a_violation_under_the_word_passed_is_77() {
+    let mut report = run(ExitStatus::Violation, vec![violation()]);
+    report.status = ExitStatus::Fine;
+    report.targets[0].outcome = Some(GuestOutcome::Exited(0));
+    let other = run(ExitStatus::Fine, vec![]);
+    for reports in [[report.clone(), other.clone()], [other, report]] {
+        let merged = merge(wire(&reports)).expect("they go together");
+        assert_eq!(merged.exit_status, 77);
+        assert!(
+            merged.notes[0].contains("says `passed`, but what is in it is `violated`"),
+            "{:?}",
+            merged.notes
+        );
+    }
+}
+
+#[test]
+fn a_note_is_one_line() {
+    let mut report = run(ExitStatus::Fine, vec![]);
+    report.notes =
+        vec!["a note\n::error::forged\n\u{1b}[2Jerror: nothing\r\n   Passed everything".to_owned()];
+    let merged = merge(wire(&[report])).expect("one goes with itself");
+    let options = human::Options { quiet: true, ..human::Options::default() };
+    let mut out = Vec::new();
+    human::Human::new(&mut out, options).finish_wire(&merged).expect("written");
+    let text = String::from_utf8(out).expect("UTF-8");
+    let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].starts_with("note: a note\\n::error::forged"), "{text}");
 }

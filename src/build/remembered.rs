@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Clocks of file systems tick this coarsely: what changed later than this before cargo was asked
 /// may change again without another stamp.
@@ -40,6 +40,8 @@ pub(super) struct Remembered {
     file: PathBuf,
     cargo: PathBuf,
     asked: SystemTime,
+    /// The same moment on a clock that nobody sets.
+    since: Instant,
 }
 
 impl Remembered {
@@ -60,7 +62,12 @@ impl Remembered {
         environment.sort();
         let question = format!("1 {cargo:?} {args:?} {current_dir:?} {environment:?}");
         let name = super::object::hash([question.as_bytes()]);
-        Some(Self { file: folder.join(format!("metadata-{name}")), cargo, asked: SystemTime::now() })
+        Some(Self {
+            file: folder.join(format!("metadata-{name}")),
+            cargo,
+            asked: SystemTime::now(),
+            since: Instant::now(),
+        })
     }
 
     /// The answer, if it still holds.
@@ -81,7 +88,7 @@ impl Remembered {
         current_dir: &Path,
         metadata: &cargo_metadata::Metadata,
     ) {
-        if answer.len() > LONGEST {
+        if answer.len() > LONGEST || self.clock_was_set() {
             return;
         }
         let manifest = flags.manifest_path.as_ref().map(|path| current_dir.join(path));
@@ -102,6 +109,18 @@ impl Remembered {
             let _ = fs::remove_file(&unfinished);
         } else if let Some(folder) = self.file.parent() {
             forget_old(folder);
+        }
+    }
+}
+
+impl Remembered {
+    /// Whether the clock that files are stamped by was set since cargo was asked: then a stamp does not tell
+    /// what was changed after that.
+    fn clock_was_set(&self) -> bool {
+        let passed = self.since.elapsed();
+        match self.asked.elapsed() {
+            Ok(seen) => seen.abs_diff(passed) > TICK,
+            Err(_) => true,
         }
     }
 }
@@ -203,4 +222,21 @@ fn globbed(root: &Path) -> Option<Vec<PathBuf>> {
         }
     }
     Some(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_under_a_clock_that_was_set_is_not_kept() {
+        let asked = |asked: SystemTime| {
+            let (file, cargo) = (PathBuf::new(), PathBuf::new());
+            Remembered { file, cargo, asked, since: Instant::now() }.clock_was_set()
+        };
+        let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+        assert!(!asked(now));
+        // Forwards, and back: then a change after the question has an older stamp than the question.
+        assert!(asked(now - hour) && asked(now + hour));
+    }
 }

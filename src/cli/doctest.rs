@@ -20,7 +20,7 @@ use crate::runner::interrupt::Interrupt;
 use crate::runner::test::{Filter, Ignored};
 use crate::runner::{Failure, verdict};
 use handover::{Inbox, Ran, unmarked};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
@@ -28,11 +28,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use told::Told;
 
 /// The kind of their target in reports.
 pub(super) const KIND: &str = "doc";
+/// How long runners have to end by themselves when they are interrupted.
+const TO_END: Duration = Duration::from_secs(2);
 /// More output of rustdoc is not read.
 const MAX_OUTPUT: u64 = 64 << 20;
 
@@ -267,10 +269,15 @@ fn output(command: &CargoCommand, interrupt: &Interrupt) -> Result<Option<(Strin
         String::from_utf8_lossy(&bytes).into_owned()
     };
     let stop = || {
-        if let Some(group) = group {
-            // It may have ended by itself.
-            let _ = kill_process_group(group, Signal::KILL);
+        let Some(group) = group else { return };
+        // Our runners have something to remove; the others have ended before.
+        let _ = kill_process_group(group, Signal::TERM);
+        let asked = Instant::now();
+        while asked.elapsed() < TO_END && test_kill_process_group(group).is_ok() {
+            thread::sleep(Duration::from_millis(5));
         }
+        // It may have ended by itself.
+        let _ = kill_process_group(group, Signal::KILL);
     };
     let (out, err, status) = interrupt.during(
         || {

@@ -3,22 +3,25 @@
 mod entry;
 mod needs;
 
-use super::args::Fix;
+use super::args::{Fix, PolicyArgs};
+use super::late_file::{Place, is};
 use super::output::Outputs;
 use super::policies::{self, Permissions};
 use super::unused;
 use crate::build::metadata::{Package, Workspace};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::edit;
 use crate::event::{Report, RunEvent, TargetReport, TestVerdict};
 use crate::exit_status::ExitStatus;
 use crate::policy::Scope;
 use crate::report::escape;
 use crate::runner::Failure;
+use rustix::fs::OFlags;
 use similar::TextDiff;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// A package whose manifest may be changed.
@@ -28,6 +31,81 @@ pub(super) struct Fixing<'a> {
     pub(super) permissions: &'a Permissions,
     /// Itself.
     pub(super) package: &'a Package,
+    /// Its manifest, if it is to be changed.
+    pub(super) held: Option<&'a Held>,
+}
+
+/// A manifest that may be changed, and the folder that it lies in, both opened before anything is built
+/// or run. What is replaced at the end is this file, and in this folder.
+#[derive(Debug)]
+pub(super) struct Held {
+    place: Place,
+    file: File,
+}
+
+impl Held {
+    /// Opens it under `--fix`.
+    ///
+    /// # Errors
+    /// It is no longer the file that was read.
+    pub(super) fn new(manifest: &SourceFile, args: &PolicyArgs) -> Result<Option<Self>, Failure> {
+        if args.fix.is_empty() { Ok(None) } else { Self::open(manifest).map(Some) }
+    }
+
+    fn open(manifest: &SourceFile) -> Result<Self, Failure> {
+        let open = || {
+            // It may be a link: what it leads to is what is changed.
+            let place = Place::of(&manifest.path)?;
+            let file = place.open(OFlags::RDONLY)?;
+            Ok(Self { place, file })
+        };
+        let held = open().map_err(|error| cannot_write(&manifest.path, &error))?;
+        match held.holds(&manifest.text) {
+            Ok(true) => Ok(held),
+            Ok(false) => Err(changed(&manifest.path)),
+            Err(error) => Err(cannot_write(&manifest.path, &error)),
+        }
+    }
+
+    /// Whether this is its text.
+    fn holds(&self, text: &str) -> io::Result<bool> {
+        let found = self.file.metadata()?;
+        if !found.is_file() || found.len() != text.len() as u64 {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; text.len()];
+        match self.file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Ok(bytes == text.as_bytes()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts the new text in the place of the old one, all of it or nothing, with the same mode.
+    fn replace(&self, path: &Path, before: &str, after: &str) -> Result<(), Failure> {
+        let failed = |error: io::Error| cannot_write(path, &error);
+        // Another one may lie there by now, to which the text was never to be written.
+        let same = rustix::fs::stat(path).is_ok_and(|there| is(&self.file, &there));
+        if !same || !self.holds(before).map_err(failed)? {
+            return Err(changed(path));
+        }
+        let new = self.place.prepare(&self.file, after.as_bytes()).map_err(failed)?;
+        new.file.sync_all().map_err(failed)?;
+        match new.swap(&self.file, || self.holds(before)).map_err(failed)? {
+            true => Ok(()),
+            false => Err(changed(path)),
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    let message = format!("cannot write `{}`: {error}", path.display());
+    Failure::new(ExitStatus::Fault, Diagnostic::error("fix", message))
+}
+
+fn changed(path: &Path) -> Failure {
+    let message = format!("`{}` was changed while the program ran, so it was left alone", path.display());
+    Failure::new(ExitStatus::Fault, Diagnostic::error("fix", message))
 }
 
 /// Writes what the run needed and was not granted, shows the change, and says what was left. To be
@@ -95,7 +173,8 @@ fn fix_one(
         failure.messages.extend(messages);
         failure
     })?;
-    replace(&manifest.path, &manifest.text, &fixed)?;
+    let Some(held) = fixing.held else { return Err(changed(&manifest.path)) };
+    held.replace(&manifest.path, &manifest.text, &fixed)?;
     outputs.block(&difference(shown, &manifest.text, &fixed));
     let changes = format!("{} added, {} removed", found.additions.len(), removals.len());
     outputs.event(&RunEvent::Status { verb: "Fixed", text: format!("{shown} ({changes})") });
@@ -154,23 +233,77 @@ fn difference(shown: &str, before: &str, after: &str) -> String {
     escape::block(text.as_bytes())
 }
 
-/// Puts the new text in the place of the old one, all of it or nothing, with the same mode.
-fn replace(path: &Path, before: &str, after: &str) -> Result<(), Failure> {
-    let failed = |error: io::Error| {
-        let message = format!("cannot write `{}`: {error}", path.display());
-        Failure::new(ExitStatus::Fault, Diagnostic::error("fix", message))
-    };
-    // The manifest may be a link: what it leads to is what is changed.
-    let path = fs::canonicalize(path).map_err(failed)?;
-    if fs::read(&path).map_err(failed)? != before.as_bytes() {
-        let message = format!("`{}` was changed while the program ran, so it was left alone", path.display());
-        return Err(Failure::new(ExitStatus::Fault, Diagnostic::error("fix", message)));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    #[test]
+    fn what_is_replaced_is_the_file_that_was_read_in_the_folder_that_it_was_in() {
+        let base = tempfile::tempdir().unwrap();
+        let at = |name: &str| base.path().join(name);
+        let (package, manifest) = (at("package"), at("package/Cargo.toml"));
+        let changes: [(&str, &dyn Fn()); 6] = [
+            ("nothing", &|| {}),
+            ("its text", &|| fs::write(&manifest, "[package] # 2").unwrap()),
+            ("a file with the same text", &|| {
+                fs::rename(&manifest, at("package/old")).unwrap();
+                fs::write(&manifest, "[package] # 1").unwrap();
+            }),
+            ("a link to one", &|| {
+                fs::rename(&manifest, at("package/old")).unwrap();
+                symlink(at("other/Cargo.toml"), &manifest).unwrap();
+            }),
+            ("a link in the place of its folder", &|| {
+                fs::rename(&package, at("moved")).unwrap();
+                symlink(at("other"), &package).unwrap();
+            }),
+            ("a folder in the place of its folder", &|| {
+                fs::rename(&package, at("moved")).unwrap();
+                fs::rename(at("other"), &package).unwrap();
+            }),
+        ];
+        for (what, change) in changes {
+            for folder in ["package", "other"] {
+                fs::create_dir(at(folder)).unwrap();
+                fs::write(at(folder).join("Cargo.toml"), "[package] # 1").unwrap();
+            }
+            fs::set_permissions(&manifest, fs::Permissions::from_mode(0o640)).unwrap();
+            let file = SourceFile { path: manifest.clone(), text: "[package] # 1".to_owned() };
+            let held = Held::open(&file).unwrap();
+            change();
+            let done = held.replace(&manifest, &file.text, "fixed");
+            let texts = || {
+                let folders = ["package", "other", "moved"].map(|folder| fs::read_dir(at(folder)));
+                let files = folders.into_iter().flatten().flatten().flatten();
+                files.map(|file| fs::read_to_string(file.path()).unwrap()).collect::<Vec<_>>()
+            };
+            if what == "nothing" {
+                done.unwrap();
+                assert_eq!(fs::read(&manifest).unwrap(), b"fixed");
+                assert_eq!(fs::metadata(&manifest).unwrap().mode() & 0o7777, 0o640);
+                assert_eq!(texts().len(), 2, "nothing else is left behind");
+            } else {
+                let failure = done.unwrap_err();
+                assert!(failure.messages[0].message.contains("was left alone"), "{what}");
+                assert!(texts().iter().all(|text| text.starts_with("[package] # ")), "{what}: {:?}", texts());
+            }
+            for folder in ["package", "other", "moved"] {
+                let _ = fs::remove_file(at(folder)).or_else(|_| fs::remove_dir_all(at(folder)));
+            }
+        }
     }
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new().prefix(".Cargo.toml.").tempfile_in(folder).map_err(failed)?;
-    file.write_all(after.as_bytes()).map_err(failed)?;
-    file.as_file().set_permissions(fs::metadata(&path).map_err(failed)?.permissions()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(&path).map_err(|error| failed(error.error))?;
-    Ok(())
+
+    #[test]
+    fn a_manifest_that_is_a_link_stays_one() {
+        let base = tempfile::tempdir().unwrap();
+        let (link, manifest) = (base.path().join("Cargo.toml"), base.path().join("real.toml"));
+        fs::write(&manifest, "a").unwrap();
+        symlink("real.toml", &link).unwrap();
+        let held = Held::open(&SourceFile { path: link.clone(), text: "a".to_owned() }).unwrap();
+        held.replace(&link, "a", "b").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&manifest).unwrap(), b"b");
+    }
 }

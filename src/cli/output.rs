@@ -87,15 +87,11 @@ impl Outputs {
                 })?));
             }
         }
-        if let Some(path) = &args.report {
-            reporters.push(Box::new(json::Json::new(create(path)?)));
-        }
-        if let Some(path) = &args.junit {
-            reporters.push(Box::new(junit::Junit::new(create(path)?)));
-        }
-        if let Some(path) = &args.sarif {
-            reporters.push(Box::new(sarif::Sarif::new(create(path)?, prefix, unused)));
-        }
+        let [report, junit, sarif] = files(args)?;
+        reporters.extend(report.map(|file| Box::new(json::Json::new(file)) as Box<dyn Reporter>));
+        reporters.extend(junit.map(|file| Box::new(junit::Junit::new(file)) as Box<dyn Reporter>));
+        reporters
+            .extend(sarif.map(|file| Box::new(sarif::Sarif::new(file, prefix, unused)) as Box<dyn Reporter>));
         Ok(Self { reporters: All(reporters), begun: Instant::now(), command: "" })
     }
 
@@ -169,17 +165,49 @@ impl Outputs {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => status,
             Err(error) => {
                 fatal(&format!("cannot write the report: {error}"));
-                status.or(ExitStatus::Fault)
+                let interrupted = error.kind() == io::ErrorKind::Interrupted;
+                status.or(if interrupted { ExitStatus::Interrupted } else { ExitStatus::Fault })
             }
         }
     }
 }
 
-fn create(path: &Path) -> Result<LateFile, ExitStatus> {
-    LateFile::create(path).map_err(|error| {
-        fatal(&format!("cannot create `{}`: {error}", path.display()));
-        ExitStatus::Usage
-    })
+/// The files that were asked for, all of them or none.
+fn files(args: &OutputArgs) -> Result<[Option<LateFile>; 3], ExitStatus> {
+    let named = [("--report", &args.report), ("--junit", &args.junit), ("--sarif", &args.sarif)];
+    let mut opened: [Option<LateFile>; 3] = [None, None, None];
+    let wrong = open_all(&named, args.message_format, &mut opened).err();
+    let Some(message) = wrong else { return Ok(opened) };
+    opened.into_iter().flatten().for_each(LateFile::undo);
+    fatal(&message);
+    Err(ExitStatus::Usage)
+}
+
+fn open_all(
+    named: &[(&str, &Option<PathBuf>); 3],
+    format: MessageFormat,
+    opened: &mut [Option<LateFile>; 3],
+) -> Result<(), String> {
+    let failed = |path: &Path, error: io::Error| format!("cannot create `{}`: {error}", path.display());
+    for (index, (flag, path)) in named.iter().enumerate() {
+        let Some(path) = path else { continue };
+        let file = LateFile::open(path).map_err(|error| failed(path, error))?;
+        let (before, rest) = opened.split_at_mut(index);
+        let file = rest[0].insert(file);
+        let same =
+            before.iter().zip(named).find(|(other, _)| other.as_ref().is_some_and(|other| file.is(other)));
+        if let Some((_, (other, _))) = same {
+            return Err(format!("`{other}` and `{flag}` both go to `{}`", path.display()));
+        }
+        if format == MessageFormat::Json && file.is(io::stdout()) {
+            let path = path.display();
+            return Err(format!("`{flag}` and `--message-format json` both go to `{path}`"));
+        }
+    }
+    for file in opened.iter().flatten() {
+        file.begin().map_err(|error| failed(file.path(), error))?;
+    }
+    Ok(())
 }
 
 /// `--color` for the human output.

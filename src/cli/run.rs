@@ -1,7 +1,7 @@
 //! `cargo sandbox run`.
 
 use super::args::RunArgs;
-use super::fix::{self, Fixing};
+use super::fix::{self, Fixing, Held};
 use super::options;
 use super::output::{self, Outputs};
 use super::policies::{self, Permissions};
@@ -16,7 +16,7 @@ use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{self, Program, Subject};
-use crate::runner::{Failure, Setup, audit_note, metadata_dir, prepare, strategy, verdict};
+use crate::runner::{Failure, Setup, audit_note, metadata_dir, prepare, source, strategies, verdict};
 use crate::worker::Launcher;
 use crate::worker::phases::{self, Phase, reached};
 use std::ffi::OsString;
@@ -42,6 +42,7 @@ pub(super) fn run(args: RunArgs) -> ExitStatus {
 pub(super) fn open_workspace(flags: &CargoFlags) -> Result<(Workspace, PathBuf), Failure> {
     let workspace = Workspace::load(flags, &std::env::current_dir()?, metadata_dir().as_deref())?;
     reached(Phase::Metadata);
+    source::hold(&workspace.root);
     let root = workspace.root.clone();
     Ok((workspace, root))
 }
@@ -64,6 +65,7 @@ fn run_program(
     };
     let (package, wanted) = select::program(workspace, flags, chosen)?;
     vcs::check(&package.manifest.path, &args.policy)?;
+    let held = Held::new(&package.manifest, &args.policy)?;
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     outputs.messages(std::mem::take(&mut permissions.warnings));
     reached(Phase::Policy);
@@ -107,7 +109,7 @@ fn run_program(
         execute(launcher, &program, &setup, true, &interrupt, &mut find_packages, outputs)?;
     let mut report = report("sandbox-run", target, kernel, setup.audit, begun);
     unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
-    let fixing = Fixing { permissions: &permissions, package };
+    let fixing = Fixing { permissions: &permissions, package, held: held.as_ref() };
     fix::fix(&mut report, workspace, &[fixing], &args.policy.fix, outputs);
     Ok(outputs.finish(&report))
 }
@@ -191,8 +193,8 @@ pub(super) fn execute(
     find_packages: &mut run::FindPackages<'_>,
     outputs: &mut Outputs,
 ) -> Result<(TargetReport, KernelReport), Failure> {
-    let strategy = strategy(setup);
-    let guest = prepare(launcher, &program.artifact, setup, ours, strategy, &mut |warning| {
+    let strategies = strategies(setup);
+    let guest = prepare(launcher, &program.artifact, setup, ours, strategies, interrupt, &mut |warning| {
         outputs.event(&RunEvent::Message(warning));
     })?;
     reached(Phase::Code);

@@ -15,10 +15,12 @@ use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{Program, Subject};
-use crate::runner::{Failure, metadata_dir, verdict};
+use crate::runner::{Failure, metadata_dir, source, verdict};
 use crate::worker::Launcher;
 use crate::worker::phases::{Phase, reached};
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -30,6 +32,12 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
     args.output.quiet |= args.output.verbose == 0;
     let launcher = Launcher::new();
     launcher.start_early();
+    // Opened before the guest runs, so that it is the file of whoever started us.
+    let inbox = args.doc_tests.as_ref().map(|place| OpenOptions::new().append(true).open(place));
+    let inbox = match inbox.transpose() {
+        Ok(inbox) => inbox,
+        Err(error) => return untold(&error, ExitStatus::Fault),
+    };
     let mut handed = args.doc_tests.as_ref().map(|_| Handed::begin());
     let status = Outputs::during_judging(
         &args.output,
@@ -37,15 +45,16 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
         || find_file(&args),
         |outputs, found| run_file(&args, begun, &launcher, &found, handed.as_mut(), outputs),
     );
-    let left =
-        handed.zip(args.doc_tests.as_ref()).map_or(Ok(()), |(handed, place)| handed.leave(place, status));
-    left.map_or_else(
-        |error| {
-            fatal(&format!("cannot tell what the doc test did: {error}"));
-            status.or(ExitStatus::Fault)
-        },
-        |()| status,
-    )
+    let left = handed.zip(inbox).map_or(Ok(()), |(handed, inbox)| {
+        let place = PathBuf::from(format!("/proc/self/fd/{}", inbox.as_raw_fd()));
+        handed.leave(&place, status)
+    });
+    left.map_or_else(|error| untold(&error, status), |()| status)
+}
+
+fn untold(error: &std::io::Error, status: ExitStatus) -> ExitStatus {
+    fatal(&format!("cannot tell what the doc test did: {error}"));
+    status.or(ExitStatus::Fault)
 }
 
 fn file(args: &RunnerArgs) -> &Path {
@@ -71,6 +80,7 @@ fn find_file(args: &RunnerArgs) -> Result<(Found, PathBuf), Failure> {
     let workspace = manifest.as_ref().map(load).transpose()?;
     reached(Phase::Metadata);
     let base = workspace.as_ref().map_or(current_dir, |workspace| workspace.root.clone());
+    source::hold(&base);
     Ok((Found { file, manifest, workspace }, base))
 }
 

@@ -2,7 +2,7 @@
 
 use super::args::{Fix, LibtestArgs, TestArgs};
 use super::doctest;
-use super::fix::{self, Fixing};
+use super::fix::{self, Fixing, Held};
 use super::options;
 use super::output::{Outputs, fatal};
 use super::policies::{self, Permissions};
@@ -69,8 +69,10 @@ fn run_tests(
     outputs.command = "sandbox-test";
     let interrupt = Interrupt::install()?;
     let packages = select::packages(workspace, flags)?;
+    let mut held = Vec::new();
     for package in &packages {
         vcs::check(&package.manifest.path, &args.policy)?;
+        held.push(Held::new(&package.manifest, &args.policy)?);
     }
     let permissions = permissions(workspace, &packages, args, outputs)?;
 
@@ -177,8 +179,8 @@ fn run_tests(
     }
     let fixing: Vec<Fixing<'_>> = packages
         .iter()
-        .zip(&permissions)
-        .map(|(package, permissions)| Fixing { permissions, package })
+        .zip(permissions.iter().zip(&held))
+        .map(|(package, (permissions, held))| Fixing { permissions, package, held: held.as_ref() })
         .collect();
     let mut how = args.policy.fix.clone();
     if failed && !how.is_empty() {

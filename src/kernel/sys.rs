@@ -1,9 +1,12 @@
 //! The system calls that no safe wrapper offers. The only unsafe code of `kernel`.
-#![expect(unsafe_code, reason = "fork, close_range and three calls that only libc names")]
+#![expect(
+    unsafe_code,
+    reason = "fork, close_range, descriptors by number and three calls that only libc names"
+)]
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 /// On which side of a [`fork`] the caller is.
@@ -136,6 +139,28 @@ pub(super) fn ignore_file_size_signal() -> io::Result<()> {
     match unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) } {
         libc::SIG_ERR => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// A descriptor that this process was started with, by its number, as one of our own.
+///
+/// # Errors
+/// `EBADF` if it was started with none of that number; what was opened since is not given away.
+pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: with these commands fcntl(2) touches no memory, and it changes nothing but adds a descriptor.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // All that this process opens is closed on exec, and what an exec has left is not.
+    if flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: as above.
+    match unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: the kernel has just made it for us, so nobody else owns it.
+        own => Ok(unsafe { OwnedFd::from_raw_fd(own) }),
     }
 }
 

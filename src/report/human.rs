@@ -289,7 +289,7 @@ impl<W: Write> Reporter for Human<W> {
         }
         for note in &report.notes {
             self.gap();
-            let note = format!("{}: {}\n", self.paint(GOOD, "note"), escape::block(note.as_bytes()));
+            let note = format!("{}: {}\n", self.paint(GOOD, "note"), escape::line(note));
             self.print(&note);
         }
         let news = report.counts.violations > 0 || !unused.is_empty() || !report.notes.is_empty();

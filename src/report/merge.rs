@@ -4,7 +4,7 @@
 
 use super::escape;
 use super::json::Report;
-use super::json::wire::{Grant, Kernel, Target, Violation};
+use super::json::wire::{Grant, Kernel, Outcome, Target, Test, TestVerdict, Verdict, Violation};
 use crate::exit_status::ExitStatus;
 use std::collections::BTreeSet;
 
@@ -62,13 +62,17 @@ impl std::fmt::Display for MergeError {
 
 impl std::error::Error for MergeError {}
 
-/// Merges the reports of shards. The verdict is the worst one; that grants are unused is for the
-/// whole to say, so 79 stays only if a shard had it and something is still unused.
+/// Merges the reports of shards. The verdict is the worst one, by their own words and by what is in them;
+/// that grants are unused is for the whole to say, so 79 stays only if a shard had it and something is
+/// still unused.
 pub fn merge(reports: Vec<Report>) -> Result<Report, MergeError> {
+    let of = reports.len();
+    let milder: Vec<String> =
+        reports.iter().enumerate().filter_map(|(index, report)| too_mild(index + 1, of, report)).collect();
     let mut reports = reports.into_iter();
     let mut merged = reports.next().ok_or(MergeError::Empty)?;
     let mut denies_unused = merged.status() == ExitStatus::Unused;
-    let mut status = without_unused(merged.status());
+    let mut status = without_unused(merged.status().or(of_contents(&merged)));
     // The first is merged into nothing, so that it too has each target once.
     for target in std::mem::take(&mut merged.targets) {
         add_target(&mut merged.targets, target);
@@ -84,7 +88,7 @@ pub fn merge(reports: Vec<Report>) -> Result<Report, MergeError> {
             return Err(MergeError::Audit);
         }
         denies_unused |= report.status() == ExitStatus::Unused;
-        status = status.or(without_unused(report.status()));
+        status = status.or(without_unused(report.status().or(of_contents(&report))));
         merged.duration_us = merged.duration_us.saturating_add(report.duration_us);
         add_kernel(&mut merged.kernel, report.kernel);
         for note in report.notes {
@@ -96,6 +100,7 @@ pub fn merge(reports: Vec<Report>) -> Result<Report, MergeError> {
             add_target(&mut merged.targets, target);
         }
     }
+    merged.notes.extend(milder);
     check_tests(&merged.targets)?;
     merged.recount();
     merged.set_status(status);
@@ -103,6 +108,77 @@ pub fn merge(reports: Vec<Report>) -> Result<Report, MergeError> {
         merged.deny_unused();
     }
     Ok(merged)
+}
+
+/// What is said of a report whose own word is milder than what is in it.
+fn too_mild(number: usize, of: usize, report: &Report) -> Option<String> {
+    let (own, contents) = (report.status(), of_contents(report));
+    let word = |status: ExitStatus| Verdict::from(status).word();
+    (own.or(contents) != own).then(|| {
+        let (own, contents) = (word(own), word(contents));
+        format!("report {number} of {of} says `{own}`, but what is in it is `{contents}`, and that counts")
+    })
+}
+
+/// The status that the contents of a report stand for, whatever its verdict says. What ended the command
+/// before anything ran is not among them, and neither is whether unused grants were to be denied.
+pub fn of_contents(report: &Report) -> ExitStatus {
+    let violated = |violations: &[Violation]| {
+        let counts = !report.audit && violations.iter().any(|violation| !violation.allowed);
+        if counts { ExitStatus::Violation } else { ExitStatus::Fine }
+    };
+    let mut status = ExitStatus::Fine;
+    for target in &report.targets {
+        status = status.or(target.outcome.as_ref().map_or(ExitStatus::Fine, of_outcome));
+        status = status.or(violated(&target.violations));
+        for test in &target.tests {
+            status = status.or(of_test(test, target.kind == DOC)).or(violated(&test.violations));
+        }
+    }
+    status
+}
+
+/// The kind of the target of doc tests.
+const DOC: &str = "doc";
+/// Why a test was not run that was still to come when the command was interrupted.
+const INTERRUPTED: &str = "interrupted";
+
+fn of_outcome(outcome: &Outcome) -> ExitStatus {
+    match outcome {
+        Outcome::Exited { status: 0 } => ExitStatus::Fine,
+        Outcome::Exited { status } => ExitStatus::Guest(*status as u8),
+        Outcome::Panicked {} => ExitStatus::Failed,
+        Outcome::Trapped { .. } | Outcome::Limit { .. } | Outcome::Killed { .. } => ExitStatus::Trapped,
+        Outcome::TimedOut { .. } => ExitStatus::TimedOut,
+        Outcome::Interrupted {} => ExitStatus::Interrupted,
+    }
+}
+
+/// A test that was to panic may have ended in any way that rustdoc takes for a panic, so of a doc test it
+/// is not looked at how it ended.
+fn of_test(test: &Test, doc: bool) -> ExitStatus {
+    let ended = test.outcome.as_ref().map(|outcome| match of_outcome(outcome) {
+        ExitStatus::Guest(_) => ExitStatus::Failed,
+        other => other,
+    });
+    match test.verdict {
+        TestVerdict::NotRun if test.reason == INTERRUPTED => ExitStatus::Interrupted,
+        TestVerdict::Ignored | TestVerdict::NotRun => ExitStatus::Fine,
+        // No test passes that did not come to its own end.
+        TestVerdict::Passed | TestVerdict::Flaky => match &test.outcome {
+            Some(Outcome::TimedOut { .. }) if !doc => ExitStatus::TimedOut,
+            Some(Outcome::Limit { .. } | Outcome::Killed { .. }) if !doc => ExitStatus::Failed,
+            Some(Outcome::Interrupted {}) => ExitStatus::Interrupted,
+            _ => ExitStatus::Fine,
+        },
+        TestVerdict::Failed | TestVerdict::Killed => match &test.outcome {
+            Some(Outcome::Interrupted {}) => ExitStatus::Interrupted,
+            _ => ExitStatus::Failed,
+        },
+        TestVerdict::Violated if test.passed == Some(true) => ExitStatus::Violation,
+        TestVerdict::Violated => ExitStatus::Violation.or(ended.unwrap_or(ExitStatus::Fine)),
+        TestVerdict::TimedOut => ExitStatus::TimedOut,
+    }
 }
 
 fn without_unused(status: ExitStatus) -> ExitStatus {

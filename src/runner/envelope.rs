@@ -2,6 +2,7 @@
 //! changing the package (but its protected places), cargo's folder for tests and the private
 //! directory, and environment variables that do not look like secrets. Both walls hold it.
 
+use super::prepare::tmp_as_text;
 use crate::access::{Access, Decision, GrantId, Operation, OperationSet, Resource};
 use crate::event::{TargetReport, Violation};
 use crate::policy::decide::is_implied_env;
@@ -81,7 +82,7 @@ pub(super) fn with_environment(mut policy: Policy) -> Policy {
 pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> Policy {
     let mut around = with_environment(policy.clone());
     if let Some(tmp) = tmp {
-        around.set.entry("TMPDIR".to_owned()).or_insert_with(|| tmp.to_string_lossy().into_owned());
+        around.set.entry("TMPDIR".to_owned()).or_insert_with(|| tmp_as_text(tmp));
     }
     let protected = Protected::new(places);
     carve(Path::new("/"), 0, &protected, &mut around);

@@ -2,10 +2,18 @@
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::pipe::{PipeFlags, pipe_with};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use std::io;
+use std::sync::Arc;
 
-/// Catches SIGINT, SIGTERM and SIGHUP from its making on: the descriptor becomes readable at the
-/// first one and stays so. Nothing is read from it, so that everyone who waits sees it.
+/// The signals with which a person or a system ends a program, and which would otherwise end this one
+/// with everything left where it is.
+const SIGNALS: [i32; 9] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGVTALRM, SIGXCPU, SIGUSR1, SIGUSR2];
+
+/// Catches [`SIGNALS`] from its making on: the descriptor becomes readable at the first one and stays
+/// so. Nothing is read from it, so that everyone who waits sees it.
 #[derive(Debug)]
 pub struct Interrupt(OwnedFd);
 
@@ -16,10 +24,11 @@ impl Interrupt {
     /// When the process has no descriptors left.
     pub fn install() -> io::Result<Self> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
-        {
+        for signal in SIGNALS {
             signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
         }
+        // A file that grows too large is an error of writing it then.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         Ok(Self(reader))
     }
 
@@ -44,6 +53,33 @@ impl Interrupt {
         }))
     }
 
+    /// Does `work` in a thread of its own and waits for it; `None` if it happens before that is done. Then
+    /// nobody waits for `work`, which may hang in a read that nothing ends.
+    ///
+    /// # Errors
+    /// When the process has no descriptors or threads left.
+    pub fn unless<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Option<T>> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let (ended, end) = pipe_with(PipeFlags::CLOEXEC)?;
+        let worker = std::thread::Builder::new().spawn(move || {
+            let result = work();
+            drop(end);
+            result
+        })?;
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+        while matches!(poll(&mut fds, None), Err(rustix::io::Errno::INTR)) {}
+        if fds[1].revents().is_empty() {
+            return Ok(None);
+        }
+        match worker.join() {
+            Ok(result) => Ok(Some(result)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
     /// Whether it has happened.
     pub fn happened(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -55,5 +91,24 @@ impl Interrupt {
 impl AsFd for Interrupt {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    #[test]
+    fn what_hangs_is_not_waited_for() {
+        let interrupt = Interrupt::install().unwrap();
+        assert_eq!(interrupt.unless(|| 1).unwrap(), Some(1));
+        // A read that nothing ends.
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        kill_process(getpid(), Signal::USR2).unwrap();
+        let hangs = move || rustix::io::read(&reader, &mut [0; 1]).is_ok();
+        assert_eq!(interrupt.unless(hangs).unwrap(), None);
+        assert!(interrupt.happened());
+        drop(writer);
     }
 }

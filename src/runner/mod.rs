@@ -16,8 +16,7 @@ pub mod verdict;
 pub use envelope::{audit_note, let_through, looks_secret};
 pub use failure::Failure;
 pub use prepare::{
-    Guest, cache_dir, environment, metadata_dir, own_folder, prepare, prepare_any, strategy, test_strategies,
-    tier_up,
+    Guest, cache_dir, environment, metadata_dir, own_folder, prepare, strategies, test_strategies, tier_up,
 };
 
 use crate::worker::{LandlockLevel, Walls};

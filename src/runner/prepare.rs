@@ -1,19 +1,22 @@
 //! What a guest needs before it can run: compiled code and an environment.
 
+use super::interrupt::Interrupt;
 use super::{Failure, Setup, StrategyChoice};
 use crate::access::{Decision, Operation, Resource};
 use crate::build::object::MARKER;
+use crate::compile::child::MAX_WASM;
 use crate::compile::{Cache, Facts, Stamp, Strategy};
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::{Decider, Policy};
 use crate::worker::{Artifact, Launcher, Layout, TierUp};
+use rustix::fs::OFlags;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,28 +72,37 @@ pub fn own_folder(name: &str) -> Option<PathBuf> {
     ours.then_some(folder)
 }
 
-/// Compiles an artifact, or finds it compiled. `ours` says that our own build made it: then it must
+/// Compiles an artifact, or finds it compiled: with any of these compilers, the first one preferred, if
+/// that is in the cache; otherwise with the last one. `ours` says that our own build made it: then it must
 /// carry our marker, or what it names would not reach the gate as it is meant to.
 ///
+/// Reading and compiling may take long, and an interruption does not wait for them: they go on in a thread
+/// that nobody asks any more, until this process ends.
+///
 /// # Errors
-/// It cannot be read or compiled, is no program for WASI preview 1, or lacks the marker.
+/// It cannot be read or compiled, is no program for WASI preview 1, lacks the marker, or the command was
+/// interrupted.
 pub fn prepare(
     launcher: &Launcher,
     path: &Path,
     setup: &Setup,
     ours: bool,
-    strategy: Strategy,
+    strategies: &'static [Strategy],
+    interrupt: &Interrupt,
     warn: &mut dyn FnMut(Diagnostic),
 ) -> Result<Guest, Failure> {
-    prepare_any(launcher, path, setup, ours, &[strategy], warn)
+    let (launcher, path, setup) = (launcher.clone(), path.to_owned(), *setup);
+    let done = interrupt.unless(move || {
+        let mut warnings = Vec::new();
+        let guest = prepare_now(&launcher, &path, &setup, ours, strategies, &mut |one| warnings.push(one));
+        (guest, warnings)
+    })?;
+    let (guest, warnings) = done.ok_or_else(Failure::interrupted)?;
+    warnings.into_iter().for_each(warn);
+    guest
 }
 
-/// The same with the code of any of these compilers, the first one preferred, if it is in the cache;
-/// otherwise it is compiled with the last one.
-///
-/// # Errors
-/// As for [`prepare`].
-pub fn prepare_any(
+fn prepare_now(
     launcher: &Launcher,
     path: &Path,
     setup: &Setup,
@@ -99,7 +111,7 @@ pub fn prepare_any(
     warn: &mut dyn FnMut(Diagnostic),
 ) -> Result<Guest, Failure> {
     let failed = |diagnostic| Failure::new(ExitStatus::Failed, diagnostic);
-    let mut wasm = File::open(path).map_err(|error| {
+    let mut wasm = open_artifact(path).map_err(|error| {
         failed(Diagnostic::error("artifact", format!("cannot read `{}`: {error}", path.display())))
     })?;
     let stamp = Stamp::of(&wasm)?;
@@ -139,6 +151,22 @@ pub fn prepare_any(
     Ok(Guest { wasm, stamp, code, facts, strategy, layout })
 }
 
+/// Opens a file that has an end: a device or a pipe may have none, and a larger file is no module that the
+/// compile child would read.
+fn open_artifact(path: &Path) -> std::io::Result<File> {
+    // A pipe must not hang us, nor a terminal become ours, before it is seen what it is.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    if found.len() > MAX_WASM {
+        return Err(std::io::Error::other(format!("it is larger than {} MiB", MAX_WASM >> 20)));
+    }
+    Ok(file)
+}
+
 /// What is done where the tests of an artifact that Winch compiled run for long.
 pub fn tier_up(guest: &Guest, setup: &Setup) -> Option<TierUp> {
     if setup.strategy != StrategyChoice::Auto || guest.strategy != Strategy::Winch {
@@ -162,10 +190,10 @@ fn open_cache(warn: &mut dyn FnMut(Diagnostic)) -> Option<Cache> {
 }
 
 /// The compiler for a program whose run time is not known.
-pub fn strategy(setup: &Setup) -> Strategy {
+pub fn strategies(setup: &Setup) -> &'static [Strategy] {
     match setup.strategy {
-        StrategyChoice::Winch => Strategy::Winch,
-        StrategyChoice::Cranelift | StrategyChoice::Auto => Strategy::Cranelift,
+        StrategyChoice::Winch => &[Strategy::Winch],
+        StrategyChoice::Cranelift | StrategyChoice::Auto => &[Strategy::Cranelift],
     }
 }
 
@@ -181,8 +209,15 @@ pub fn test_strategies(setup: &Setup) -> &'static [Strategy] {
     }
 }
 
-/// The guest's environment: of the caller's, what a grant names; then what the policy sets.
-pub fn environment(policy: &Policy, decider: &Decider) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// The value of the private directory in [`Policy::set`], which is text: what is not UTF-8 becomes its
+/// bytes again in the [`environment`].
+pub(super) fn tmp_as_text(tmp: &Path) -> String {
+    tmp.to_string_lossy().into_owned()
+}
+
+/// The guest's environment: of the caller's, what a grant names; then what the policy sets. `tmp` is the
+/// private directory, if there is one.
+pub fn environment(policy: &Policy, decider: &Decider, tmp: Option<&Path>) -> Vec<(Vec<u8>, Vec<u8>)> {
     // Names that every guest may ask for are no grants: their values stay outside.
     let granted = |name: &OsString| {
         let resource = Resource::Env(name.as_bytes().to_owned());
@@ -198,6 +233,11 @@ pub fn environment(policy: &Policy, decider: &Decider) -> Vec<(Vec<u8>, Vec<u8>)
     all.extend(
         policy.set.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes())),
     );
+    if let (Some(tmp), Some(value)) = (tmp, all.get_mut(&b"TMPDIR"[..]))
+        && *value == tmp_as_text(tmp).into_bytes()
+    {
+        *value = tmp.as_os_str().as_bytes().to_vec();
+    }
     all.insert(b"PWD".to_vec(), policy.current_dir.clone());
     all.into_iter().collect()
 }

@@ -3,6 +3,7 @@
 use super::attribute::{Attribution, grant_uses};
 use super::envelope::{beneath, envelope, let_through, with_tmp_view};
 use super::interrupt::Interrupt;
+use super::prepare::tmp_as_text;
 use super::tmp::TmpRoot;
 use super::{Failure, Guest, Setup, attribute, environment};
 use crate::access::{Access, RawFrame, RawViolation};
@@ -71,7 +72,7 @@ pub fn wants_tmp(policy: &PackagePolicy) -> bool {
 /// granted there, and what cargo says in the environment.
 pub fn complete(mut policy: Policy, subject: &Subject<'_>, tmp: Option<&Path>) -> Policy {
     let tmp = tmp.filter(|_| wants_tmp(subject.policy));
-    let tmp = tmp.map(|tmp| ("TMPDIR".to_owned(), tmp.to_string_lossy().into_owned()));
+    let tmp = tmp.map(|tmp| ("TMPDIR".to_owned(), tmp_as_text(tmp)));
     for (name, value) in subject.cargo_env.iter().cloned().chain(tmp) {
         policy.set.entry(name).or_insert(value);
     }
@@ -130,7 +131,7 @@ pub fn run(
         confined.kernel_policy = Some(beneath(confined.kernel_policy.as_ref().unwrap_or(&policy), folder));
     }
     let given = confined.audit.as_ref().unwrap_or(&policy);
-    let env = environment(given, &Decider::new(given));
+    let env = environment(given, &Decider::new(given), tmp.as_deref());
     let envelope = confined.audit.as_ref().map(Decider::new);
     let job = RunJob {
         code: guest.code.as_fd(),
@@ -153,7 +154,7 @@ pub fn run(
     };
     let result = launcher.run(job, &mut listener)?;
     // The guest is dead: its private directory can go before anything else can fail.
-    drop(tmp_root);
+    listener.warnings.extend(tmp_root.and_then(TmpRoot::end));
     let target = listener.report(program, &bind, &policy, &guest, result);
     Ok((target, listener.kernel))
 }

@@ -1,18 +1,47 @@
 //! Reads the source line of a violation. Where it is, is the guest's word (debug information), so
 //! a line is only ever shown from a regular `.rs` file beneath the root of a package that cargo
-//! names, opened without following any link.
+//! names, opened without following any link. By then the guest may have changed what it was granted, so
+//! the folders that sources lie in are opened before it starts.
 
 use crate::event::Snippet;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The largest source file that is looked into, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 /// The longest line that is shown, in bytes.
 const MAX_LINE: usize = 1024;
+
+/// The folders that were opened before any guest started, by the names that they had then.
+static HELD: OnceLock<Vec<Held>> = OnceLock::new();
+
+/// A folder by the name that it had, and itself.
+type Held = (PathBuf, OwnedFd);
+
+/// Opens the workspace and the folder of cargo's registries: once for a command, and before it starts any
+/// guest. What is in neither is read from below the root, and not if there is a link on its whole way.
+pub fn hold(workspace: &Path) {
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let canonical = std::fs::canonicalize(workspace).ok();
+    // Each of which may be a link to where a machine keeps it.
+    let parts = ["", "registry", "registry/src", "git", "git/checkouts"];
+    let homes = cargo_home.iter().flat_map(|home| parts.map(|part| home.join(part)));
+    let folders = [Some(workspace.to_owned()), canonical, Some(PathBuf::from("/"))];
+    HELD.get_or_init(|| folders.into_iter().flatten().chain(homes).filter_map(open).collect());
+}
+
+/// What is not there holds no sources.
+fn open(folder: PathBuf) -> Option<Held> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&folder, flags, Mode::empty()).ok()?;
+    folder.is_absolute().then_some((folder, opened))
+}
 
 /// Reads the line of `file` that a call is on.
 ///
@@ -56,19 +85,24 @@ fn read_package_file(package_roots: &[PathBuf], workspace: &Path, file: &Path) -
     if !plain || path.extension()? != "rs" {
         return None;
     }
-    let root = package_roots
-        .iter()
-        .filter(|root| path.starts_with(root))
-        .max_by_key(|root| root.as_os_str().len())?;
-    let text = read_beneath(root, path.strip_prefix(root).ok()?)?;
+    if !package_roots.iter().any(|root| path.starts_with(root)) {
+        return None;
+    }
+    let text = read_held(HELD.get().map_or(&[], Vec::as_slice), &path)?;
     Some((path, text))
 }
 
-fn read_beneath(root: &Path, relative: &Path) -> Option<String> {
-    let root =
-        rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+fn read_held(held: &[Held], path: &Path) -> Option<String> {
+    let (folder, opened) = held
+        .iter()
+        .filter(|(folder, _)| path.starts_with(folder))
+        .max_by_key(|(folder, _)| folder.as_os_str().len())?;
+    read_beneath(opened, path.strip_prefix(folder).ok()?)
+}
+
+fn read_beneath(folder: &OwnedFd, relative: &Path) -> Option<String> {
     let file = rustix::fs::openat2(
-        &root,
+        folder,
         relative,
         // A pipe must not hang us, nor a terminal become ours, before we can see what it is.
         OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
@@ -197,6 +231,7 @@ mod tests {
         fs::create_dir(root.join("src/folder.rs")).expect("a folder");
         let workspace = base.join("ws");
         let roots = [base.join("ws/other"), root.clone()];
+        hold(Path::new("/"));
         let read = |file: &str, line| read_snippet(&roots, &workspace, Path::new(file), line, 3);
 
         let snippet = read("a/src/lib.rs", 2).expect("a source of the package");
@@ -226,6 +261,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_put_in_the_place_of_a_folder_is_not_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let base = dir.path().canonicalize().expect("it exists");
+        for root in ["ws/a", "secret/a"] {
+            fs::create_dir_all(base.join(root)).expect("folders");
+            fs::write(base.join(root).join("lib.rs"), root).expect("a file");
+        }
+        let held = [open(base.join("ws")).expect("it is there"), open("/".into()).expect("it is there")];
+        let read = |path: &str| read_held(&held, &base.join(path));
+        assert_eq!(read("ws/a/lib.rs").as_deref(), Some("ws/a"));
+        assert_eq!(read("secret/a/lib.rs").as_deref(), Some("secret/a"), "beneath the root");
+        fs::rename(base.join("ws"), base.join("moved")).expect("ours");
+        std::os::unix::fs::symlink(base.join("secret"), base.join("ws")).expect("a link");
+        assert_eq!(read("ws/a/lib.rs").as_deref(), Some("ws/a"), "what was opened is what is read");
+        fs::rename(base.join("moved/a"), base.join("moved/b")).expect("ours");
+        std::os::unix::fs::symlink(base.join("secret/a"), base.join("moved/a")).expect("a link");
+        assert_eq!(read("ws/a/lib.rs"), None);
+        assert_eq!(read_held(&held[1..], &base.join("ws/a/lib.rs")), None, "no link on the whole way");
+    }
+
+    #[test]
     fn a_pipe_does_not_hang() {
         let dir = tempfile::tempdir().expect("a folder");
         let root = dir.path().canonicalize().expect("it exists");
@@ -237,6 +293,7 @@ mod tests {
             0,
         )
         .expect("a pipe");
+        hold(Path::new("/"));
         let roots = [root.clone()];
         assert_eq!(read_snippet(&roots, &root, Path::new("pipe.rs"), 1, 1), None);
     }

@@ -5,7 +5,7 @@ use super::super::interrupt::Interrupt;
 use super::super::libtest::{ListedTest, Listing};
 use super::super::run::{confined, wants_tmp};
 use super::super::tmp::TmpRoot;
-use super::super::{Failure, Guest, Setup, prepare_any, test_strategies, tier_up};
+use super::super::{Failure, Guest, Setup, prepare, test_strategies, tier_up};
 use super::filter::{Counted, Ignored};
 use super::listing::{self, Listed};
 use super::panics::Panics;
@@ -75,7 +75,7 @@ pub(super) fn with_plans<'t, R>(
     let root = real_root()?;
     let mut tmp_root = tmp_root(suites, means.setup)?;
     let slots: Vec<OnceLock<Guest>> = suites.iter().map(|_| OnceLock::new()).collect();
-    thread::scope(|scope| {
+    let done = thread::scope(|scope| {
         let (ready, compiled) = mpsc::channel();
         let slots = &slots;
         scope.spawn(move || compile(suites, means, slots, &ready));
@@ -103,7 +103,11 @@ pub(super) fn with_plans<'t, R>(
         // Nothing more is to be compiled.
         drop(compiled);
         Ok(then(plans, failure, tmp_root.as_mut(), tell))
-    })
+    });
+    if let Some(warning) = tmp_root.and_then(TmpRoot::end) {
+        tell(RunEvent::Message(warning));
+    }
+    done
 }
 
 /// What came of compiling one artifact: its number, warnings, and why there is no code, if so.
@@ -125,7 +129,7 @@ fn compile(
         let mut warnings = Vec::new();
         let mut warn = |warning| warnings.push(warning);
         let strategies = test_strategies(setup);
-        let guest = prepare_any(launcher, &suite.artifact, setup, true, strategies, &mut warn);
+        let guest = prepare(launcher, &suite.artifact, setup, true, strategies, interrupt, &mut warn);
         let failure = match guest {
             Ok(guest) => {
                 // Nobody else writes to it.

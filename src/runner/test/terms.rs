@@ -121,7 +121,7 @@ impl AllTerms {
         let bind = Bindings { tmp: None, current_dir: self.current_dir.clone() };
         let policy = self.package.for_target(TargetKind::Test, &self.target, test, &bind);
         let given = if self.audit { with_environment(policy.clone()) } else { policy.clone() };
-        let env = environment(&given, &Decider::new(&given));
+        let env = environment(&given, &Decider::new(&given), None);
         let own_tmpdir = self.tmp && policy.set.get(TMPDIR).is_none_or(String::is_empty);
         // Without its `{tmp}`, which is another one the next time.
         let lasting = |grant: &Grant| !grant.operations.intersection(OperationSet::FS_CHANGE).is_empty();
