@@ -1,7 +1,7 @@
 //! Calls that change what a directory holds: making, removing, linking and renaming.
 
 use super::Mode;
-use super::gate::{Excuse, Fault, Gate, Parent, Place};
+use super::gate::{Denial, Excuse, Fault, Gate, Parent, Place};
 use super::host::{Host, target};
 use super::moves::{By, Held, goes_up_inside, judge, may_lead};
 use super::resolve::textual;
@@ -10,6 +10,9 @@ use crate::access::Operation;
 use rustix::fs::{AtFlags, Mode as Bits, RenameFlags};
 use rustix::io::Errno as Native;
 use std::borrow::Cow;
+
+/// How often two moves at the same moment are told apart.
+const ATTEMPTS: usize = 16;
 
 /// Permission bits of a new directory, before the umask.
 const NEW_DIRECTORY: Bits = Bits::from_raw_mode(0o777);
@@ -147,10 +150,10 @@ impl Host {
                 rustix::fs::linkat(&old_parent, old_name, &new_parent, shaped, AtFlags::empty())
                     .map_err(|native| moved(gate, native, from.path, to.path, &old_parent, &new_parent))?;
                 keep(gate, &new_parent, to, AtFlags::empty())?;
-                arrived(gate, (from, &old_parent), (to, &new_parent), new_name).inspect_err(|_| {
-                    // Somebody has put another file, or a link, into its place meanwhile.
-                    let _ = rustix::fs::unlinkat(&new_parent, new_name, AtFlags::empty());
-                })
+                // Somebody may have put another file, or a link, into its place meanwhile.
+                let (old, new) = ((from, &old_parent), (to, &new_parent));
+                let arrived = arrived(gate, &held, old, new, new_name);
+                arrived.or_else(|fault| Err(unmake(&new_parent, to, AtFlags::empty()).err().unwrap_or(fault)))
             })
         })?;
         self.created();
@@ -193,10 +196,32 @@ impl Host {
                     }
                     result => result.map_err(|native| failed(gate, native))?,
                 }
-                arrived(gate, (from, &old_parent), (to, &new_parent), new_name).inspect_err(|_| {
-                    let _ = rustix::fs::renameat_with(&new_parent, new_name, &old_parent, old_name, gentle);
-                })?;
-                Ok(held.is_directory().then(|| from.path.to_vec()))
+                let (old, new) = ((from, &old_parent), (to, &new_parent));
+                for _ in 0..ATTEMPTS {
+                    let Err(fault) = arrived(gate, &held, old, new, new_name) else {
+                        return Ok(held.is_directory().then(|| from.path.to_vec()));
+                    };
+                    // What has come into it meanwhile must be fit for where it goes back to.
+                    match Held::at(&new_parent, new_name) {
+                        Ok(now) if now.may_stay(gate, to.path, from.path).is_err() => break,
+                        Err(Native::NOENT) => return Err(fault),
+                        _ => {}
+                    }
+                    let back =
+                        |how| rustix::fs::renameat_with(&new_parent, new_name, &old_parent, old_name, how);
+                    match back(gentle) {
+                        Ok(()) => return Err(fault),
+                        // Something else has got the old name: the two change places, and that is looked at.
+                        Err(Native::EXIST) => match back(RenameFlags::EXCHANGE) {
+                            Ok(()) | Err(Native::NOENT) => {}
+                            Err(_) => break,
+                        },
+                        Err(_) => break,
+                    }
+                }
+                let note =
+                    "another process was at work there at the same moment, and it could not be moved back";
+                Err(Denial::noted(Operation::Create, to.path, None, note.to_owned()).with(Excuse::Never))
             })
         })?;
         if let Some(path) = moved_away {
@@ -212,6 +237,7 @@ impl Host {
 /// of two that race one comes last, and sees what the other did.
 fn arrived(
     gate: &Gate,
+    held: &Held,
     (from, old_parent): (Place<'_>, &Parent),
     (to, new_parent): (Place<'_>, &Parent),
     new_name: &[u8],
@@ -222,24 +248,36 @@ fn arrived(
     if !gate.is_still_there(old_parent, from) || !gate.is_still_there(new_parent, to) {
         return Err(Errno::AGAIN.into());
     }
-    match Held::at(new_parent, new_name) {
-        Ok(held) => {
-            held.may_be(gate, from.path, to.path, By::Walls).map_err(|fault| fault.with(Excuse::Never))
-        }
+    let decided = match Held::at(new_parent, new_name) {
+        Ok(now) if now.is(held) => now.may_stay(gate, from.path, to.path),
+        Ok(now) => now.may_be(gate, from.path, to.path, By::Walls),
         // Somebody has taken it on.
         Err(Native::NOENT) => Ok(()),
         Err(native) => Err(native.into()),
-    }
+    };
+    decided.map_err(|fault| fault.with(Excuse::Never))
 }
 
 /// Removes again what was made in a directory that somebody has moved meanwhile.
-fn keep(gate: &Gate, parent: &Parent, place: Place<'_>, flags: AtFlags) -> Result<(), Fault> {
+pub(super) fn keep(gate: &Gate, parent: &Parent, place: Place<'_>, flags: AtFlags) -> Result<(), Fault> {
     if gate.is_still_there(parent, place) {
         return Ok(());
     }
-    let slash = place.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-    let _ = rustix::fs::unlinkat(parent, &place.path[slash + 1..], flags);
+    unmake(parent, place, flags)?;
     Err(Errno::AGAIN.into())
+}
+
+/// Removes what was just made; that it stays is a violation.
+fn unmake(parent: &Parent, place: Place<'_>, flags: AtFlags) -> Result<(), Fault> {
+    let slash = place.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    match rustix::fs::unlinkat(parent, &place.path[slash + 1..], flags) {
+        Ok(()) | Err(Native::NOENT) => Ok(()),
+        Err(_) => {
+            let note =
+                "another process moved its directory at the same moment, and it could not be removed again";
+            Err(Denial::noted(Operation::Create, place.path, None, note.to_owned()).with(Excuse::Never))
+        }
+    }
 }
 
 /// Decides whether what is at `path` may be replaced.

@@ -118,11 +118,34 @@ impl Held {
         if let Some(text) = &self.text {
             may_lead(gate, to, text, by)?;
         }
-        if self.is_directory() { self.contents_may(gate, from, to, by) } else { Ok(()) }
+        let along = |old: &[u8], new: &[u8]| comes_along(gate, (from, to), old, new, by);
+        if self.is_directory() { self.each(gate, (from, to), by, along) } else { Ok(()) }
     }
 
-    /// The same for all that is in a directory, name by name.
-    fn contents_may(&self, gate: &Gate, from: &[u8], to: &[u8], by: By) -> Result<(), Fault> {
+    /// Decides whether what was moved from `from` may stay at `to`. What has come into it at its new place
+    /// was not moved, so nobody is asked about the old one.
+    pub(super) fn may_stay(&self, gate: &Gate, from: &[u8], to: &[u8]) -> Result<(), Fault> {
+        if let Some(text) = &self.text {
+            may_lead(gate, to, text, By::Walls)?;
+        }
+        let along = |_: &[u8], new: &[u8]| may_come(gate, (from, to), new, By::Walls);
+        if self.is_directory() { self.each(gate, (from, to), By::Walls, along) } else { Ok(()) }
+    }
+
+    /// Whether both are the same file or directory.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let identity = |held: &Self| rustix::fs::fstat(&held.fd).map(|stat| (stat.st_dev, stat.st_ino));
+        identity(self).is_ok_and(|own| identity(other) == Ok(own))
+    }
+
+    /// Decides on all that is in a directory, name by name; links in it must be ones for their new place.
+    fn each(
+        &self,
+        gate: &Gate,
+        (from, to): (&[u8], &[u8]),
+        by: By,
+        along: impl Fn(&[u8], &[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         let mut pending = vec![Vec::new()];
         let mut left = MOST;
         let mut buffer = Vec::with_capacity(PIECE);
@@ -143,7 +166,7 @@ impl Held {
                 left = less;
                 let below = [&directory, &b"/"[..], name.to_bytes()].concat();
                 let (old, new) = ([from, &below].concat(), [to, &below].concat());
-                comes_along(gate, (from, to), &old, &new, by)?;
+                along(&old, &new)?;
                 let kind = match entry.file_type() {
                     FileType::Unknown => {
                         let stat = rustix::fs::statat(&native, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -201,18 +224,24 @@ fn comes_along(gate: &Gate, (from, to): (&[u8], &[u8]), old: &[u8], new: &[u8], 
             }
         }
     }
+    may_come(gate, (from, to), new, by)?;
+    gains_nothing(gate, old, new, by)
+}
+
+/// The second half of that: whether it may be there.
+fn may_come(gate: &Gate, (from, to): (&[u8], &[u8]), new: &[u8], by: By) -> Result<(), Fault> {
+    let shown = String::from_utf8_lossy(from);
     match verdict(gate, Operation::Create, new, by)? {
-        Verdict::Allowed(_) => {}
+        Verdict::Allowed(_) => Ok(()),
         Verdict::Denied(exception) => {
             let note = format!("it would come along with `{shown}`");
-            return Err(Denial::noted(Operation::Create, new, exception, note));
+            Err(Denial::noted(Operation::Create, new, exception, note))
         }
         Verdict::Hidden => {
             let note = format!("something that is hidden there would come along with `{shown}`");
-            return Err(Denial::noted(Operation::Create, to, None, note));
+            Err(Denial::noted(Operation::Create, to, None, note))
         }
     }
-    gains_nothing(gate, old, new, by)
 }
 
 fn gains_nothing(gate: &Gate, from: &[u8], to: &[u8], by: By) -> Result<(), Fault> {
