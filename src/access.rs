@@ -252,6 +252,8 @@ pub struct RawViolation {
     /// One more sentence where the bare operation would puzzle, such as a rename that would move
     /// a file to where more is granted on it. Empty if there is nothing to say.
     pub note: String,
+    /// An audit let it through.
+    pub let_through: bool,
     /// Innermost frame first.
     pub backtrace: Vec<RawFrame>,
 }

@@ -149,7 +149,7 @@ impl Attempt {
     /// moved and not on its name, so nothing is gained there.
     fn gains(&self, decider: &Decider) -> bool {
         let Self::Rename(from, to) = self else { return false };
-        !decider.may_move(from.as_os_str().as_bytes(), to.as_os_str().as_bytes(), false)
+        !decider.may_move(from.as_os_str().as_bytes(), to.as_os_str().as_bytes())
     }
 
     /// The policy's answer; with it the grants that would have to be narrower for the kernel to deny it.

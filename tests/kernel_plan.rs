@@ -108,10 +108,14 @@ fn writing_a_directory_reaches_its_parent_only_to_replace_the_directory() {
     assert_eq!(
         rules(&plan),
         [
-            "/p/dir WRITE_FILE|REMOVE_DIR|REMOVE_FILE|MAKE_DIR|MAKE_REG|MAKE_SYM|REFER|TRUNCATE",
+            "/p/dir WRITE_FILE|READ_DIR|REMOVE_DIR|REMOVE_FILE|MAKE_DIR|MAKE_REG|MAKE_SYM|REFER|TRUNCATE (wider)",
             "/p REMOVE_DIR|MAKE_DIR (wider)",
         ]
     );
+    let wider = plan.rules[0].wider.as_deref().unwrap();
+    assert!(wider.contains("names in directories beneath `/p/dir` can be read"), "{wider}");
+    let both = planned(vec![grant(OperationSet::FS_ALL, "/p/dir")], vec![]);
+    assert_eq!(both.rules[0].wider, None, "what may be listed needs no more than that");
     assert_eq!(plan.narrower[0].path, b"/p/dir");
     assert!(plan.narrower[0].what.contains("once removed"), "{:?}", plan.narrower);
 }

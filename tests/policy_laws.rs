@@ -144,30 +144,41 @@ proptest! {
     }
 
     #[test]
-    fn a_move_never_gains(
-        policy in policy(ALL), from in path(), to in path(), directory in any::<bool>(),
+    fn a_move_never_gains(policy in policy(ALL), from in path(), to in path()) {
+        let decider = Decider::new(&policy);
+        let can = |path: &[u8], krate: &str| {
+            let resource = Resource::Path(path.to_vec());
+            let allows = |operation: &Operation| {
+                matches!(decider.decide_by(*operation, &resource, krate), Decision::Allowed(_))
+            };
+            FILE_OPERATIONS.into_iter().filter(allows).collect::<Vec<_>>()
+        };
+        let gains = ["one", "two", "other"].into_iter().any(|krate| {
+            let had = can(&from, krate);
+            can(&to, krate).iter().any(|operation| !had.contains(operation))
+        });
+        prop_assert_eq!(decider.may_move(&from, &to), !gains);
+    }
+
+    #[test]
+    fn a_link_shows_nothing_that_could_not_be_made_there(
+        policy in policy(ALL), link in path(), to in path(),
     ) {
         let decider = Decider::new(&policy);
-        prop_assume!(decider.may_move(&from, &to, directory));
-        let inside = if directory { beneath(&from) } else { vec![from.clone()] };
-        for before in inside {
-            let after = joined(&[&to, &before[from.len()..]]);
-            let can = |path: &[u8], krate: &str| {
-                let resource = Resource::Path(path.to_vec());
-                let allows = |operation: &Operation| {
-                    matches!(decider.decide_by(*operation, &resource, krate), Decision::Allowed(_))
-                };
-                FILE_OPERATIONS.into_iter().filter(allows).collect::<Vec<_>>()
-            };
-            for krate in ["one", "two", "other"] {
-                let (had, has) = (can(&before, krate), can(&after, krate));
-                prop_assert!(
-                    has.iter().all(|operation| had.contains(operation)),
-                    "{krate}: {} has {had:?}, {} has {has:?}",
-                    String::from_utf8_lossy(&before),
-                    String::from_utf8_lossy(&after)
-                );
-            }
+        // Whoever makes the link may make something there.
+        prop_assume!(decider.operations(&link, true).contains(Operation::Create));
+        prop_assume!(decider.may_show(&link, &to));
+        let changes = |path: &[u8]| {
+            decider.operations(path, true).intersection(OperationSet::FS_CHANGE)
+        };
+        for below in &beneath(&to)[1..] {
+            let seen = joined(&[&link, &below[to.len()..]]);
+            let excepted = ALL.iter().any(|kind| excepted(&policy, *kind, &seen));
+            prop_assert!(
+                !excepted || changes(below).is_empty() || !changes(&seen).is_empty(),
+                "{} is excepted, and {} can be changed: {:?}",
+                String::from_utf8_lossy(&seen), String::from_utf8_lossy(below), changes(below)
+            );
         }
     }
 
@@ -199,7 +210,8 @@ proptest! {
         let odd = path.first() != Some(&b'/') || path.contains(&0) || path.ends_with(b"/..");
         let operations = decider.operations(&path, true);
         prop_assert!(!odd || operations == OperationSet::EMPTY);
-        prop_assert!(!odd || !decider.may_move(&path, b"/a", true));
+        prop_assert!(!odd || !decider.may_move(&path, b"/a") && !decider.may_move(b"/a", &path));
+        prop_assert!(!odd || !decider.may_show(&path, b"/a") && !decider.may_show(b"/a", &path));
     }
 }
 

@@ -12,6 +12,7 @@
 //! - A directory that exists gets its rights for itself alone. To remove it is a right on its
 //!   parent; a directory made in its place is another one, without a rule.
 //! - What is absent and cannot be created by the guest needs no rule.
+//! - Who may move a directory must be able to list it: the wasi wall looks at all that would move along.
 
 mod place;
 
@@ -336,6 +337,10 @@ impl Planner<'_> {
         if only_create && directory {
             reasons.push(format!("files that exist beneath {} can be overwritten", show(path)));
         }
+        let lists = grant.operations.contains(Operation::List);
+        if directory && rights.contains(Rights::READ_DIR) && !lists {
+            reasons.push(format!("names in directories beneath {} can be read", show(path)));
+        }
         if directory && let Some(exceptions) = self.exceptions_within(grant, path, rights) {
             reasons.push(exceptions);
         }
@@ -371,7 +376,8 @@ fn rights_beneath(operations: OperationSet) -> Rights {
     rights_on_file(operations).union(Rights::of(&[
         (has(Operation::List), Rights::READ_DIR),
         (has(Operation::Create), create),
-        (has(Operation::Delete), Rights::REMOVE_FILE.union(Rights::REMOVE_DIR)),
+        // A directory is looked through before it is moved.
+        (has(Operation::Delete), Rights::REMOVE_FILE.union(Rights::REMOVE_DIR).union(Rights::READ_DIR)),
         (has(Operation::Create) || has(Operation::Delete), Rights::REFER),
     ]))
 }

@@ -43,6 +43,8 @@ pub struct Decider {
     name_patterns: Vec<(EnvPattern, EnvGrants)>,
     /// `by` of the grants that have one.
     by: BTreeMap<u32, Vec<String>>,
+    /// Every crate that is named there, once.
+    crates: Vec<String>,
     set: BTreeSet<Vec<u8>>,
     links: BTreeSet<Vec<u8>>,
     current_dir: Vec<u8>,
@@ -51,6 +53,29 @@ pub struct Decider {
 /// What [`Decider::decide_again`] remembers: to be used with one decider only.
 #[derive(Debug, Default)]
 pub struct Recent(trie::Recent);
+
+/// What may be done on one path: by everybody, and by each crate that some grant of the policy names.
+/// To be compared with others of the same decider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rights {
+    all: OperationSet,
+    by: Vec<OperationSet>,
+}
+
+impl Rights {
+    /// Lets everybody do these, too.
+    pub fn add(&mut self, operations: OperationSet) {
+        self.all = self.all.union(operations);
+        self.by.iter_mut().for_each(|by| *by = by.union(operations));
+    }
+
+    /// Whether everybody and each crate may do what they may do with `other`.
+    pub fn contains_all(&self, other: &Self) -> bool {
+        self.all.contains_all(other.all)
+            && self.by.len() == other.by.len()
+            && self.by.iter().zip(&other.by).all(|(had, has)| had.contains_all(*has))
+    }
+}
 
 #[derive(Debug, Default)]
 struct EnvGrants {
@@ -76,6 +101,7 @@ impl Decider {
             names: BTreeMap::new(),
             name_patterns: Vec::new(),
             by: BTreeMap::new(),
+            crates: Vec::new(),
             set: policy.set.keys().map(|name| name.as_bytes().to_vec()).collect(),
             links: policy.links.iter().cloned().collect(),
             current_dir: policy.current_dir.clone(),
@@ -123,6 +149,8 @@ impl Decider {
             }
         }
         decider.trie.finish();
+        decider.crates =
+            decider.by.values().flatten().collect::<BTreeSet<_>>().into_iter().cloned().collect();
         decider
     }
 
@@ -188,7 +216,7 @@ impl Decider {
             return decision;
         }
         let krate = normal(krate);
-        match self.trie.find_by(path, operation, false, |id| self.may_use(id, &krate)) {
+        match self.trie.find_by(path, operation, |id| self.may_use(id, &krate)) {
             Some(grant) => Decision::Allowed(Some(grant)),
             None => self.trie.find(path).map_or(Decision::Denied(None), |found| found.refusal(operation)),
         }
@@ -276,78 +304,46 @@ impl Decider {
         self.links.contains(path) || self.allowed(path, &found, true).contains(Operation::Stat)
     }
 
-    /// Whether renaming or hard-linking `from` to `to` gains nothing: each operation allowed at
-    /// `to` is allowed at `from`, and, for a directory, no grant or exception lies beneath either
-    /// that would make it so for something inside, nor would have kept something inside from
-    /// being made there.
+    /// What may be done on a path, and by whom. `None` for a malformed one.
+    pub fn rights(&self, path: &[u8]) -> Option<Rights> {
+        let found = self.trie.find(path)?;
+        let all = self.allowed(path, &found, false);
+        let conditional = self.allowed(path, &found, true).difference(all);
+        let of = |krate: &String| {
+            let may = |operation: &Operation| {
+                self.trie.find_by(path, *operation, |id| self.may_use(id, krate)).is_some()
+            };
+            conditional.iter().filter(may).map(OperationSet::of).fold(all, OperationSet::union)
+        };
+        Some(Rights { all, by: self.crates.iter().map(of).collect() })
+    }
+
+    /// Whether renaming or hard-linking `from` to `to` gains nothing: what may be done at `to` may be
+    /// done at `from`, by each crate.
     ///
-    /// The names themselves are not asked about: whoever moves needs `delete` at `from` and
-    /// `create` at `to` as well. Grants with `by` count one by one: each crate must be able to do at `from` what it can do at
-    /// `to`. May say no to a move that gains nothing, never yes to one that does.
-    pub fn may_move(&self, from: &[u8], to: &[u8], directory: bool) -> bool {
-        let (mut at_from, mut at_to) = (Active::default(), Active::default());
-        let (Some(found_from), Some(found_to)) =
-            (self.trie.walk(from, &mut at_from), self.trie.walk(to, &mut at_to))
+    /// That is about these two names. They are not asked about themselves: whoever moves needs `delete`
+    /// at `from` and `create` at `to` as well. And of a directory each name beneath it moves too.
+    pub fn may_move(&self, from: &[u8], to: &[u8]) -> bool {
+        match (self.rights(from), self.rights(to)) {
+            (Some(had), Some(has)) => had.contains_all(&has),
+            _ => false,
+        }
+    }
+
+    /// Whether a symbolic link at `link` to `to` shows nothing below it that could not be made there:
+    /// each exception below `link` holds below `to` as well, or nothing can be changed there. Whoever
+    /// else follows the link sees a `Cargo.toml` of the one place in the other.
+    ///
+    /// May say no where that is so, never yes where it is not.
+    pub fn may_show(&self, link: &[u8], to: &[u8]) -> bool {
+        let (mut at_link, mut at_to) = (Active::default(), Active::default());
+        let (Some(_), Some(found)) = (self.trie.walk(link, &mut at_link), self.trie.walk(to, &mut at_to))
         else {
             return false;
         };
-        if !self.gains_nothing(from, to, &found_from, &found_to, directory) {
-            return false;
-        }
-        if !directory {
-            return true;
-        }
-        // The current directory may always be looked at: nothing may be moved around it.
-        let holds_current = self.current_dir.strip_prefix(to).is_some_and(|rest| rest.starts_with(b"/"));
-        !holds_current && self.nothing_beneath_gains(&at_from, &at_to, &found_from, &found_to)
-    }
-
-    fn gains_nothing(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        found_from: &Found,
-        found_to: &Found,
-        directory: bool,
-    ) -> bool {
-        let before = self.allowed(from, found_from, false);
-        if !before.contains_all(self.allowed(to, found_to, false)) {
-            return false;
-        }
-        // What is only allowed on a directory itself, as looking at the current one is, says nothing of
-        // its contents.
-        let before = if directory { before.intersection(found_from.recursive()) } else { before };
-        let conditional = self.allowed(to, found_to, true).difference(before);
-        conditional.iter().all(|operation| {
-            self.by.values().flatten().all(|krate| {
-                let at = |path, recursive| {
-                    self.trie.find_by(path, operation, recursive, |id| self.may_use(id, krate)).is_some()
-                };
-                !at(to, false) || (!found_from.is_shut() && at(from, directory))
-            })
-        })
-    }
-
-    /// What a directory's contents could gain. A node that is active at both places says the same
-    /// of both subtrees; one that is active at only one of them must not say anything that helps.
-    fn nothing_beneath_gains(&self, at_from: &Active, at_to: &Active, from: &Found, to: &Found) -> bool {
-        if !from.recursive().contains_all(to.recursive()) {
-            return false;
-        }
-        let only = |here: &Active, there: &Active| {
-            here.nodes().filter(|node| !there.nodes().any(|other| other == *node)).collect::<Vec<_>>()
-        };
-        let grants_gained = only(at_to, at_from).into_iter().any(|node| self.trie.grants_below(node));
-        let exceptions_lost = only(at_from, at_to).into_iter().any(|node| self.trie.exceptions_below(node));
-        // A directory brings along what could not have been made where it goes, such as a
-        // `Cargo.toml` that was written in the private directory.
-        let exceptions_met = only(at_to, at_from).into_iter().any(|node| self.trie.exceptions_below(node));
-        if grants_gained || exceptions_lost || exceptions_met {
-            return false;
-        }
-        // An exception that covers all of `from` but not `to` also takes from the common grants.
-        let common_grants = at_to.nodes().any(|node| self.trie.grants_below(node));
-        !common_grants || to.surely_excepted().contains_all(from.may_be_excepted())
+        let changes = self.allowed(to, &found, true).intersection(OperationSet::FS_CHANGE);
+        (changes.is_empty() && !self.trie.changes_below(&at_to))
+            || self.trie.excepts_as_much(&at_to, &at_link)
     }
 }
 

@@ -24,7 +24,7 @@ mod words;
 
 pub use ceiling::Ceiling;
 pub use command_line::{CommandLineGrants, Flag};
-pub use decide::{Decider, Recent};
+pub use decide::{Decider, Recent, Rights};
 pub use model::{
     Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
     PathBase, PathPattern, Policy, Provenance, Scope,

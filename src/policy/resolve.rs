@@ -344,15 +344,13 @@ impl<'a> Resolver<'a> {
                     .map(|path| literal_prefix(&path.components).to_vec()),
             );
         }
-        prefixes.sort_by_key(|prefix| joined(prefix));
-        prefixes.dedup();
-        let mut outer: Vec<Vec<Component>> = Vec::new();
-        for prefix in prefixes {
-            if !outer.last().is_some_and(|last| prefix.starts_with(last)) {
-                outer.push(prefix);
-            }
+        let mut outer = outermost(prefixes);
+        // Many in one directory share the exceptions below that: there are hundreds of names.
+        for parent in crowded(&outer).into_iter().filter(|parent| !self.protected.is_above_work(parent)) {
+            outer.retain(|prefix| !prefix.starts_with(&parent));
+            outer.push(parent);
         }
-        for prefix in outer {
+        for prefix in outermost(outer) {
             for name in self.protected.names_below(&prefix) {
                 let mut components = prefix.clone();
                 components.extend([Component::AnyDepth, name.clone()]);
@@ -361,6 +359,31 @@ impl<'a> Resolver<'a> {
             }
         }
     }
+}
+
+/// Without those that lie beneath others.
+fn outermost(mut prefixes: Vec<Vec<Component>>) -> Vec<Vec<Component>> {
+    prefixes.sort_by_key(|prefix| joined(prefix));
+    let mut outer: Vec<Vec<Component>> = Vec::new();
+    for prefix in prefixes {
+        if !outer.last().is_some_and(|last| prefix.starts_with(last)) {
+            outer.push(prefix);
+        }
+    }
+    outer
+}
+
+/// Directories that hold more than a few of these themselves.
+fn crowded(prefixes: &[Vec<Component>]) -> Vec<Vec<Component>> {
+    const FEW: usize = 8;
+    let mut parents: Vec<&[Component]> =
+        prefixes.iter().filter_map(|prefix| Some(prefix.split_last()?.1)).collect();
+    parents.sort_by_key(|parent| joined(parent));
+    parents
+        .chunk_by(|one, other| one == other)
+        .filter(|same| same.len() > FEW)
+        .map(|same| same[0].to_vec())
+        .collect()
 }
 
 /// What a key grants.

@@ -67,6 +67,18 @@ struct Grants {
     by_list: Vec<(u32, OperationSet, bool)>,
 }
 
+impl Grants {
+    fn changes(&self) -> bool {
+        let all = OperationSet::FS_CHANGE.iter().any(|operation| self.all[index(operation)].is_some());
+        all || !self.by.intersection(OperationSet::FS_CHANGE).is_empty()
+    }
+
+    fn changes_protected(&self) -> bool {
+        let all = OperationSet::FS_CHANGE.iter().any(|operation| self.protected[index(operation)].is_some());
+        all || !self.by_protected.intersection(OperationSet::FS_CHANGE).is_empty()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Node {
     literals: Vec<(Box<[u8]>, u32)>,
@@ -82,8 +94,24 @@ struct Node {
     exact: Option<Box<Grants>>,
     /// A grant, a link or the current directory is here or below.
     way: bool,
-    grants_below: bool,
+    /// Grants that change something are below; some of them say `protected = true`.
+    changes_below: bool,
+    named_below: bool,
     exceptions_below: bool,
+}
+
+impl Node {
+    fn is_excepted(&self) -> bool {
+        self.deny.is_some() || self.hide.is_some() || self.protected.is_some()
+    }
+
+    fn children(&self) -> impl Iterator<Item = u32> + '_ {
+        self.literals
+            .iter()
+            .map(|(_, child)| *child)
+            .chain(self.globs.each().map(|(_, child)| child))
+            .chain(self.any)
+    }
 }
 
 /// A set of nodes on the stack.
@@ -259,19 +287,21 @@ impl Trie {
         for i in (0..self.nodes.len()).rev() {
             let node = &self.nodes[i];
             let has_grant = |node: &Node| node.grants.is_some() || node.exact.is_some();
-            let has_exception =
-                |node: &Node| node.deny.is_some() || node.hide.is_some() || node.protected.is_some();
-            let children = node.literals.iter().map(|(_, child)| *child);
-            let children = children.chain(node.globs.all()).chain(node.any);
-            let (mut grants, mut exceptions, mut way) = (false, false, node.way || has_grant(node));
-            for child in children {
+            let has = |node: &Node, what: fn(&Grants) -> bool| {
+                node.grants.iter().chain(&node.exact).any(|grants| what(grants))
+            };
+            let (mut changes, mut named, mut exceptions) = (false, false, false);
+            let mut way = node.way || has_grant(node);
+            for child in node.children() {
                 let child = &self.nodes[child as usize];
-                grants |= child.grants_below || has_grant(child);
-                exceptions |= child.exceptions_below || has_exception(child);
+                changes |= child.changes_below || has(child, Grants::changes);
+                named |= child.named_below || has(child, Grants::changes_protected);
+                exceptions |= child.exceptions_below || child.is_excepted();
                 way |= child.way;
             }
             let node = &mut self.nodes[i];
-            (node.grants_below, node.exceptions_below, node.way) = (grants, exceptions, way);
+            (node.changes_below, node.named_below) = (changes, named);
+            (node.exceptions_below, node.way) = (exceptions, way);
         }
     }
 
@@ -292,16 +322,12 @@ impl Trie {
         &self,
         path: &[u8],
         operation: Operation,
-        recursive_only: bool,
         usable: impl Fn(u32) -> bool,
     ) -> Option<GrantId> {
         let found = self.find(path)?;
         let protected = found.is_protected(operation);
         let mut best = Best::default();
         self.each(path, &mut Active::default(), |node, depth, exact| {
-            if exact && recursive_only {
-                return;
-            }
             let Some(grants) = (if exact { &node.exact } else { &node.grants }) else { return };
             for (id, operations, named) in &grants.by_list {
                 let holds = !protected || (*named && depth >= found.protected_depth);
@@ -403,11 +429,51 @@ impl Trie {
         active.nodes().any(|node| self.nodes[node as usize].way)
     }
 
-    pub(super) fn grants_below(&self, node: u32) -> bool {
-        self.nodes[node as usize].grants_below
+    /// Whether a grant that changes something is below.
+    pub(super) fn changes_below(&self, active: &Active) -> bool {
+        active.nodes().any(|node| self.nodes[node as usize].changes_below)
     }
 
-    pub(super) fn exceptions_below(&self, node: u32) -> bool {
-        self.nodes[node as usize].exceptions_below
+    /// Whether all that exceptions take below `here` they take below `there` as well, by the same
+    /// patterns, and no grant names a protected place below `there` only.
+    pub(super) fn excepts_as_much(&self, there: &Active, here: &Active) -> bool {
+        let excepted = here.nodes().filter(|node| self.nodes[*node as usize].exceptions_below);
+        let named = there.nodes().filter(|node| self.nodes[*node as usize].named_below);
+        named.into_iter().all(|node| here.nodes().any(|other| other == node))
+            && excepted.into_iter().all(|node| there.nodes().any(|other| self.excepts_below(other, node)))
+    }
+
+    /// Whether the patterns that go on from `one` take at least what those from `other` take.
+    fn excepts_below(&self, one: u32, other: u32) -> bool {
+        if one == other {
+            return true;
+        }
+        let (one, other) = (&self.nodes[one as usize], &self.nodes[other as usize]);
+        let takes = |one: u32, other: u32| {
+            let (own, others) = (&self.nodes[one as usize], &self.nodes[other as usize]);
+            let shuts = |node: &Node| node.deny.is_some() || node.hide.is_some();
+            (shuts(own) || !shuts(others))
+                && (own.is_excepted() || others.protected.is_none())
+                && self.excepts_below(one, other)
+        };
+        let matters = |child: &u32| {
+            let child = &self.nodes[*child as usize];
+            child.is_excepted() || child.exceptions_below
+        };
+        let literal = |name: &[u8]| {
+            let at = one.literals.binary_search_by(|(literal, _)| by_length(literal, name)).ok()?;
+            Some(one.literals[at].1)
+        };
+        let literals = other.literals.iter().filter(|(_, child)| matters(child));
+        let literals = literals.map(|(name, child)| (literal(name), *child));
+        let globs = other.globs.each().filter(|(_, child)| matters(child));
+        let globs = globs.map(|(pieces, child)| (one.globs.get(pieces), child));
+        let any = other.any.filter(matters).map(|child| (one.any, child));
+        // A `**` that was reached goes on for good.
+        (one.is_any || !other.is_any)
+            && literals
+                .chain(globs)
+                .chain(any)
+                .all(|(twin, child)| twin.is_some_and(|twin| takes(twin, child)))
     }
 }

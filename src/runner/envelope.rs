@@ -3,7 +3,7 @@
 //! directory, and environment variables that do not look like secrets. Both walls hold it.
 
 use super::prepare::tmp_as_text;
-use crate::access::{Access, Decision, GrantId, Operation, OperationSet, Resource};
+use crate::access::{Access, Decision, GrantId, Operation, OperationSet, RawViolation, Resource};
 use crate::event::{TargetReport, Violation};
 use crate::policy::decide::is_implied_env;
 use crate::policy::protected::Protected;
@@ -28,12 +28,14 @@ pub fn looks_secret(name: &[u8]) -> bool {
     SECRETS.iter().any(|part| upper.contains(part))
 }
 
-/// Whether an access that no grant covers was let through by an audit with this envelope.
-pub fn let_through(envelope: &Decider, access: &Access) -> bool {
-    match &access.resource {
+/// Whether an access that no grant covers was let through by an audit with this envelope. The worker
+/// must say so, too: a move depends on more than the one name.
+pub fn let_through(envelope: &Decider, violation: &RawViolation) -> bool {
+    let Access { operation, resource } = &violation.access;
+    match resource {
         // What the caller has not set either was not withheld.
         Resource::Env(name) => !looks_secret(name),
-        _ => matches!(envelope.decide(access.operation, &access.resource), Decision::Allowed(_)),
+        _ => violation.let_through && matches!(envelope.decide(*operation, resource), Decision::Allowed(_)),
     }
 }
 
@@ -171,7 +173,7 @@ pub(super) fn beneath(policy: &Policy, folder: &Path) -> Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Decision, Operation};
+    use crate::access::{Decision, Operation, Wall};
     use crate::policy::Decider;
 
     #[test]
@@ -216,11 +218,23 @@ mod tests {
         let around = envelope(&places, &Policy::default(), Some(tmp));
         assert_eq!(around.set["TMPDIR"], "/private");
         let decider = Decider::new(&around);
-        let access = |operation, resource| Access { operation, resource };
-        assert!(let_through(&decider, &access(Operation::EnvRead, Resource::Env(b"UNHEARD_OF".to_vec()))));
-        assert!(!let_through(&decider, &access(Operation::EnvRead, Resource::Env(b"A_TOKEN".to_vec()))));
-        assert!(let_through(&decider, &access(Operation::Create, Resource::Path(b"/private/x".to_vec()))));
-        assert!(!let_through(&decider, &access(Operation::Create, Resource::Path(b"/elsewhere".to_vec()))));
+        let through = |operation, resource, let_through| {
+            let violation = RawViolation {
+                access: Access { operation, resource },
+                wall: Wall::Wasi,
+                exception: None,
+                note: String::new(),
+                let_through,
+                backtrace: Vec::new(),
+            };
+            super::let_through(&decider, &violation)
+        };
+        assert!(through(Operation::EnvRead, Resource::Env(b"UNHEARD_OF".to_vec()), false));
+        assert!(!through(Operation::EnvRead, Resource::Env(b"A_TOKEN".to_vec()), false));
+        assert!(through(Operation::Create, Resource::Path(b"/private/x".to_vec()), true));
+        // Refused as a part of a move, say.
+        assert!(!through(Operation::Create, Resource::Path(b"/private/x".to_vec()), false));
+        assert!(!through(Operation::Create, Resource::Path(b"/elsewhere".to_vec()), true));
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl Listener<'_, '_> {
                 let (suggestion, note) = suggestion(subject, &raw.access, &target, raw.exception.is_some());
                 let mut violation = attribution.violation(raw, *count, program.test.as_deref(), suggestion);
                 add_note(&mut violation.note, note);
-                violation.allowed = self.envelope.as_ref().is_some_and(|all| let_through(all, &raw.access));
+                violation.allowed = self.envelope.as_ref().is_some_and(|all| let_through(all, raw));
                 violations.push(violation);
             }
             if trapped && let Some(origin) = attribution.origin(&attribution.frames(&result.backtrace)) {

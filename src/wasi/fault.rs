@@ -38,6 +38,28 @@ pub(crate) struct Denial {
     pub(crate) exception: Option<ExceptionId>,
     pub(crate) wall: Wall,
     pub(crate) note: String,
+    pub(crate) excuse: Excuse,
+}
+
+/// What an audit makes of a denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excuse {
+    /// Its envelope decides on this access.
+    ByAccess,
+    /// Its envelope has decided on the whole move, and lets it through.
+    Move,
+    /// Its envelope has decided, and does not let it through.
+    Never,
+}
+
+impl Fault {
+    /// The same with another answer for audits.
+    pub(crate) fn with(mut self, excuse: Excuse) -> Self {
+        if let Self::Denied(denial) = &mut self {
+            denial.excuse = excuse;
+        }
+        self
+    }
 }
 
 impl Denial {
@@ -52,6 +74,7 @@ impl Denial {
         note: String,
     ) -> Fault {
         let resource = Resource::Path(path.to_vec());
-        Fault::Denied(Box::new(Self { operation, resource, exception, wall: Wall::Wasi, note }))
+        let (wall, excuse) = (Wall::Wasi, Excuse::ByAccess);
+        Fault::Denied(Box::new(Self { operation, resource, exception, wall, note, excuse }))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::gate::{Denial, Fault, Gate, Place, Verdict};
 use super::host::{Host, target};
+use super::links::keep;
 use super::table::{Directory, Entry, File};
 use super::types::{Errno, Kind, fdflags, oflags};
 use crate::access::{GrantId, Operation};
@@ -204,8 +205,7 @@ fn create(
     let path = place.path;
     let native = with_follow(request.native(), place);
     let operation = needed(request);
-    let open = |gate: &Gate, flags: OFlags| gate.open(path, native | flags, NEW_FILE);
-    let new = OFlags::CREATE | OFlags::EXCL;
+    let open = |gate: &Gate| gate.open(path, native, Bits::empty());
     let create_verdict = gate.peek(Operation::Create, path)?;
     if create_verdict == Verdict::Hidden {
         return Err(Errno::NOENT.into());
@@ -221,23 +221,15 @@ fn create(
         if request.full {
             return full();
         }
-        let fd = open(gate, new).map_err(|native| gate.refused(native, Operation::Create, path))?;
+        let fd =
+            make(gate, place, native)?.map_err(|native| gate.refused(native, Operation::Create, path))?;
         return Ok(Found { fd, created: true, grant, operation: Operation::Create });
     }
     match (gate.peek(operation, path)?, create_verdict) {
         (Verdict::Allowed(modify), Verdict::Allowed(create)) => {
-            if modify == create && !request.count {
-                gate.count(readable);
-                gate.count(create);
-                let fd = open(gate, OFlags::CREATE).map_err(|native| match exists(gate, place) {
-                    true => gate.refused(native, operation, path),
-                    false => gate.refused(native, Operation::Create, path),
-                })?;
-                return Ok(Found { fd, created: false, grant: modify, operation });
-            }
             // Something outside may remove and create the file in between, but not for ever.
             for _ in 0..8 {
-                match open(gate, OFlags::empty()) {
+                match open(gate) {
                     Ok(fd) => {
                         gate.count(modify);
                         gate.count(readable);
@@ -247,7 +239,7 @@ fn create(
                     Err(Native::NOENT) => {}
                     Err(native) => return Err(gate.refused(native, operation, path)),
                 }
-                match open(gate, new) {
+                match make(gate, place, native)? {
                     Ok(fd) => {
                         gate.count(create);
                         gate.count(readable);
@@ -261,7 +253,7 @@ fn create(
             }
             Err(Errno::AGAIN.into())
         }
-        (Verdict::Allowed(modify), Verdict::Denied(exception)) => match open(gate, OFlags::empty()) {
+        (Verdict::Allowed(modify), Verdict::Denied(exception)) => match open(gate) {
             Ok(fd) => {
                 gate.count(modify);
                 gate.count(readable);
@@ -271,7 +263,7 @@ fn create(
             Err(native) => Err(gate.refused(native, operation, path)),
         },
         (Verdict::Denied(_), Verdict::Allowed(_)) if request.full => full(),
-        (Verdict::Denied(exception), Verdict::Allowed(create)) => match open(gate, new) {
+        (Verdict::Denied(exception), Verdict::Allowed(create)) => match make(gate, place, native)? {
             Ok(fd) => {
                 gate.count(create);
                 gate.count(readable);
@@ -289,6 +281,18 @@ fn create(
         }
         (Verdict::Hidden, _) | (_, Verdict::Hidden) => Err(Errno::NOENT.into()),
     }
+}
+
+/// Makes a new file. Not by its whole path: whether its directory is still there is looked at afterwards,
+/// and then it must be possible to take it back.
+fn make(gate: &Gate, place: Place<'_>, flags: OFlags) -> Result<Result<OwnedFd, Native>, Fault> {
+    let (parent, name) = gate.parent(place)?;
+    let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(&parent, name, flags, NEW_FILE);
+    if made.is_ok() {
+        keep(gate, &parent, place, AtFlags::empty())?;
+    }
+    Ok(made)
 }
 
 fn exists(gate: &Gate, place: Place<'_>) -> bool {

@@ -10,7 +10,7 @@
 mod parts;
 mod tmp;
 
-pub(crate) use super::fault::{Denial, Fault};
+pub(crate) use super::fault::{Denial, Excuse, Fault};
 pub(crate) use parts::{Parent, Place, Target, Verdict, beneath};
 pub use parts::{real_root, root_at};
 
@@ -45,6 +45,8 @@ pub(crate) struct Gate {
     pub(crate) origin: Option<Option<String>>,
     /// Accesses of the current call that were reported and are let through (`--audit`).
     excused: Vec<(Operation, Vec<u8>)>,
+    /// The same of its move as a whole.
+    excused_move: bool,
     /// The guest came to its private directory by the name `/tmp`; whether the sink knows.
     saw_tmp: Cell<bool>,
     told_tmp: bool,
@@ -76,6 +78,7 @@ impl Gate {
             policy,
             origin: None,
             excused: Vec::new(),
+            excused_move: false,
             saw_tmp: Cell::new(false),
             told_tmp: false,
             scratch: Vec::with_capacity(256),
@@ -155,6 +158,7 @@ impl Gate {
                     exception,
                     wall: Wall::Wasi,
                     note: String::new(),
+                    excuse: Excuse::ByAccess,
                 })));
             }
         }
@@ -186,14 +190,9 @@ impl Gate {
         self.mode == Mode::Off || self.decider.may_follow(path) || self.is_excused_beneath(path)
     }
 
-    /// Whether anything at all is granted on `path`.
-    pub(crate) fn grants_something(&self, path: &[u8]) -> bool {
-        self.mode == Mode::Off || !self.decider.operations(path, true).is_empty()
-    }
-
-    /// Whether a rename or hard link from `from` to `to` would not widen anything.
-    pub(crate) fn may_move(&self, from: &[u8], to: &[u8], directory: bool) -> bool {
-        self.mode == Mode::Off || self.decider.may_move(from, to, directory)
+    /// The policy alone, and what an audit lets through besides it.
+    pub(crate) fn deciders(&self) -> (&Decider, Option<&Decider>) {
+        (&self.decider, self.audit.as_ref().filter(|_| self.mode == Mode::Audit))
     }
 
     /// Whether `grant` names exactly this path, neither a pattern nor a directory above it.
@@ -226,6 +225,10 @@ impl Gate {
     pub(crate) fn excuse(&mut self, denial: &Denial) -> bool {
         let Some(audit) = &self.audit else { return false };
         let name = denial.resource.bytes();
+        if denial.excuse != Excuse::ByAccess {
+            self.excused_move = denial.excuse == Excuse::Move;
+            return self.excused_move;
+        }
         if self.mode != Mode::Audit
             || denial.wall != Wall::Wasi
             || self.is_excused(denial.operation, name)
@@ -242,9 +245,15 @@ impl Gate {
         self.is_excused(operation, path)
     }
 
+    /// Whether the move of the current call was denied, reported and then let through.
+    pub(crate) fn was_excused_move(&self) -> bool {
+        self.excused_move
+    }
+
     /// Forgets what belongs to one call.
     pub(crate) fn end_call(&mut self) {
         self.origin = None;
+        self.excused_move = false;
         self.excused.clear();
     }
 
@@ -358,6 +367,16 @@ impl Gate {
         Ok((parent, name))
     }
 
+    /// Whether what [`parent`](Self::parent) has opened is still where it was: what was made in it
+    /// is elsewhere if somebody has moved it meanwhile.
+    pub(crate) fn is_still_there(&self, parent: &Parent, place: Place<'_>) -> bool {
+        let Parent::Opened(opened) = parent else { return true };
+        let identity = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+        let now = self.parent(place).ok();
+        self.mode == Mode::Off
+            || now.is_some_and(|(now, _)| identity(now.as_fd()) == identity(opened.as_fd()))
+    }
+
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
@@ -394,6 +413,7 @@ impl Gate {
             exception: None,
             wall: Wall::Landlock,
             note: String::new(),
+            excuse: Excuse::Never,
         }))
     }
 }

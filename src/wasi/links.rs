@@ -1,14 +1,18 @@
 //! Calls that change what a directory holds: making, removing, linking and renaming.
 
 use super::Mode;
-use super::gate::{Denial, Fault, Gate, Place};
+use super::gate::{Denial, Excuse, Fault, Gate, Parent, Place};
 use super::host::{Host, target};
+use super::moves::{By, Held, goes_up_inside, judge, may_lead};
 use super::resolve::textual;
 use super::types::Errno;
 use crate::access::Operation;
-use rustix::fs::{AtFlags, FileType, Mode as Bits, RenameFlags};
+use rustix::fs::{AtFlags, Mode as Bits, RenameFlags};
 use rustix::io::Errno as Native;
 use std::borrow::Cow;
+
+/// How often two moves at the same moment are told apart.
+const ATTEMPTS: usize = 16;
 
 /// Permission bits of a new directory, before the umask.
 const NEW_DIRECTORY: Bits = Bits::from_raw_mode(0o777);
@@ -43,7 +47,8 @@ impl Host {
             }
             let (parent, last) = gate.parent(place)?;
             rustix::fs::mkdirat(&parent, name(place, last, &mut Vec::new()), NEW_DIRECTORY)
-                .map_err(|native| gate.refused(native, Operation::Create, place.path))
+                .map_err(|native| gate.refused(native, Operation::Create, place.path))?;
+            keep(gate, &parent, place, AtFlags::REMOVEDIR)
         })?;
         self.created();
         Ok(())
@@ -95,13 +100,14 @@ impl Host {
         let text = &*text;
         self.gate.locate(target, |gate, place| {
             check_name(gate, Operation::Create, place, Errno::EXIST)?;
-            may_lead(gate, place.path, text)?;
+            judge(gate, place.path, |gate, by| may_lead(gate, place.path, text, by))?;
             if full {
                 return Err(Errno::DQUOT.into());
             }
             let (parent, last) = gate.parent(place)?;
             rustix::fs::symlinkat(text, &parent, name(place, last, &mut Vec::new()))
-                .map_err(|native| gate.refused(native, Operation::Create, place.path))
+                .map_err(|native| gate.refused(native, Operation::Create, place.path))?;
+            keep(gate, &parent, place, AtFlags::empty())
         })?;
         self.created();
         Ok(())
@@ -118,33 +124,36 @@ impl Host {
         let destination = target(&self.table, new_fd, new, 0)?;
         self.gate.locate(source, |gate, from| {
             // Naming it anew shows that it is there, which is what `stat` is about; that the new
-            // name is no way to more is `may_move`'s.
+            // name is no way to more is decided with that.
             gate.check(Operation::Stat, from.path)?;
-            let found = gate.open_path(from.path, from.follow, from.directory)?;
-            let stat = rustix::fs::fstat(&found)?;
-            let link = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => return Err(Errno::PERM.into()),
-                FileType::Symlink => Some(rustix::fs::readlinkat(&found, c"", Vec::new())?),
-                _ => None,
-            };
+            if from.follow {
+                // Links on the way are the kernel's to find.
+                gate.open_path(from.path, true, from.directory)?;
+            }
+            let (old_parent, old_name) = gate.parent(from)?;
+            let held = Held::at(&old_parent, old_name)?;
+            if held.is_directory() {
+                return Err(Errno::PERM.into());
+            }
             if from.directory {
                 return Err(Errno::NOTDIR.into());
             }
             gate.locate(destination, |gate, to| {
                 check_name(gate, Operation::Create, to, Errno::EXIST)?;
-                may_move(gate, from.path, to.path, false)?;
-                if let Some(text) = &link {
-                    may_lead(gate, to.path, text.as_bytes())?;
-                }
+                judge(gate, to.path, |gate, by| held.may_be(gate, from.path, to.path, by))?;
                 if full {
                     return Err(Errno::DQUOT.into());
                 }
-                let (old_parent, old_name) = gate.parent(from)?;
                 let (new_parent, new_name) = gate.parent(to)?;
                 let mut slash = Vec::new();
-                let new_name = name(to, new_name, &mut slash);
-                rustix::fs::linkat(&old_parent, old_name, &new_parent, new_name, AtFlags::empty())
-                    .map_err(|native| moved(gate, native, from.path, to.path, &old_parent, &new_parent))
+                let shaped = name(to, new_name, &mut slash);
+                rustix::fs::linkat(&old_parent, old_name, &new_parent, shaped, AtFlags::empty())
+                    .map_err(|native| moved(gate, native, from.path, to.path, &old_parent, &new_parent))?;
+                keep(gate, &new_parent, to, AtFlags::empty())?;
+                // Somebody may have put another file, or a link, into its place meanwhile.
+                let (old, new) = ((from, &old_parent), (to, &new_parent));
+                let arrived = arrived(gate, &held, old, new, new_name);
+                arrived.or_else(|fault| Err(unmake(&new_parent, to, AtFlags::empty()).err().unwrap_or(fault)))
             })
         })?;
         self.created();
@@ -159,44 +168,115 @@ impl Host {
     ) -> Result<(), Fault> {
         let source = target(&self.table, old_fd, old, 0)?;
         let destination = target(&self.table, new_fd, new, 0)?;
-        self.gate.locate(source, |gate, from| {
+        let moved_away = self.gate.locate(source, |gate, from| {
             check_name(gate, Operation::Delete, from, Errno::INVAL)?;
-            // Whether it is a directory decides how much moves with it.
-            let found = gate.open_path(from.path, false, false)?;
-            let kind = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode);
-            let link = match kind {
-                FileType::Symlink => Some(rustix::fs::readlinkat(&found, c"", Vec::new())?),
-                _ => None,
-            };
+            let (old_parent, old_name) = gate.parent(from)?;
+            // What it is decides how much moves with it.
+            let held = Held::at(&old_parent, old_name)?;
             gate.locate(destination, |gate, to| {
                 check_name(gate, Operation::Create, to, Errno::INVAL)?;
                 if from.path == to.path {
-                    return Ok(());
+                    return Ok(None);
                 }
-                may_move(gate, from.path, to.path, kind == FileType::Directory)?;
-                if let Some(text) = &link {
-                    may_lead(gate, to.path, text.as_bytes())?;
-                }
-                let (old_parent, old_name) = gate.parent(from)?;
+                judge(gate, to.path, |gate, by| held.may_be(gate, from.path, to.path, by))?;
                 let (new_parent, new_name) = gate.parent(to)?;
                 let (mut old_slash, mut new_slash) = (Vec::new(), Vec::new());
-                let old_name = name(from, old_name, &mut old_slash);
-                let new_name = name(to, new_name, &mut new_slash);
+                let old_shaped = name(from, old_name, &mut old_slash);
+                let new_shaped = name(to, new_name, &mut new_slash);
                 // Replacing what is there deletes it. Tried without that first, the kernel itself
                 // says whether something is there.
                 let gentle = RenameFlags::NOREPLACE;
                 let failed =
                     |gate: &Gate, native| moved(gate, native, from.path, to.path, &old_parent, &new_parent);
-                match rustix::fs::renameat_with(&old_parent, old_name, &new_parent, new_name, gentle) {
+                match rustix::fs::renameat_with(&old_parent, old_shaped, &new_parent, new_shaped, gentle) {
                     Err(native @ (Native::EXIST | Native::INVAL | Native::NOSYS)) => {
                         may_replace(gate, to.path, native)?;
-                        rustix::fs::renameat(&old_parent, old_name, &new_parent, new_name)
-                            .map_err(|native| failed(gate, native))
+                        rustix::fs::renameat(&old_parent, old_shaped, &new_parent, new_shaped)
+                            .map_err(|native| failed(gate, native))?;
                     }
-                    result => result.map_err(|native| failed(gate, native)),
+                    result => result.map_err(|native| failed(gate, native))?,
                 }
+                let (old, new) = ((from, &old_parent), (to, &new_parent));
+                for _ in 0..ATTEMPTS {
+                    let Err(fault) = arrived(gate, &held, old, new, new_name) else {
+                        return Ok(held.is_directory().then(|| from.path.to_vec()));
+                    };
+                    // What has come into it meanwhile must be fit for where it goes back to.
+                    match Held::at(&new_parent, new_name) {
+                        Ok(now) if now.may_stay(gate, to.path, from.path).is_err() => break,
+                        Err(Native::NOENT) => return Err(fault),
+                        _ => {}
+                    }
+                    let back =
+                        |how| rustix::fs::renameat_with(&new_parent, new_name, &old_parent, old_name, how);
+                    match back(gentle) {
+                        Ok(()) => return Err(fault),
+                        // Something else has got the old name: the two change places, and that is looked at.
+                        Err(Native::EXIST) => match back(RenameFlags::EXCHANGE) {
+                            Ok(()) | Err(Native::NOENT) => {}
+                            Err(_) => break,
+                        },
+                        Err(_) => break,
+                    }
+                }
+                let note =
+                    "another process was at work there at the same moment, and it could not be moved back";
+                Err(Denial::noted(Operation::Create, to.path, None, note.to_owned()).with(Excuse::Never))
             })
-        })
+        })?;
+        if let Some(path) = moved_away {
+            self.table.moved(&path);
+        }
+        Ok(())
+    }
+}
+
+/// Looks again after a move: that both directories are still where they were decided to be, and that what
+/// is there now may be there. Between the first look and the move another process, another test of the
+/// same run too, can have put something into its place or into it. Whoever finds it so undoes the move:
+/// of two that race one comes last, and sees what the other did.
+fn arrived(
+    gate: &Gate,
+    held: &Held,
+    (from, old_parent): (Place<'_>, &Parent),
+    (to, new_parent): (Place<'_>, &Parent),
+    new_name: &[u8],
+) -> Result<(), Fault> {
+    if gate.mode == Mode::Off {
+        return Ok(());
+    }
+    if !gate.is_still_there(old_parent, from) || !gate.is_still_there(new_parent, to) {
+        return Err(Errno::AGAIN.into());
+    }
+    let decided = match Held::at(new_parent, new_name) {
+        Ok(now) if now.is(held) => now.may_stay(gate, from.path, to.path),
+        Ok(now) => now.may_be(gate, from.path, to.path, By::Walls),
+        // Somebody has taken it on.
+        Err(Native::NOENT) => Ok(()),
+        Err(native) => Err(native.into()),
+    };
+    decided.map_err(|fault| fault.with(Excuse::Never))
+}
+
+/// Removes again what was made in a directory that somebody has moved meanwhile.
+pub(super) fn keep(gate: &Gate, parent: &Parent, place: Place<'_>, flags: AtFlags) -> Result<(), Fault> {
+    if gate.is_still_there(parent, place) {
+        return Ok(());
+    }
+    unmake(parent, place, flags)?;
+    Err(Errno::AGAIN.into())
+}
+
+/// Removes what was just made; that it stays is a violation.
+fn unmake(parent: &Parent, place: Place<'_>, flags: AtFlags) -> Result<(), Fault> {
+    let slash = place.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    match rustix::fs::unlinkat(parent, &place.path[slash + 1..], flags) {
+        Ok(()) | Err(Native::NOENT) => Ok(()),
+        Err(_) => {
+            let note =
+                "another process moved its directory at the same moment, and it could not be removed again";
+            Err(Denial::noted(Operation::Create, place.path, None, note.to_owned()).with(Excuse::Never))
+        }
     }
 }
 
@@ -208,38 +288,6 @@ fn may_replace(gate: &mut Gate, path: &[u8], why: Native) -> Result<(), Fault> {
         return Ok(());
     }
     gate.check(Operation::Delete, path).map(drop)
-}
-
-/// Whether `..` follows a name in the text of a link: if that name is or becomes a link itself, the
-/// text alone does not tell what is above it.
-fn goes_up_inside(text: &[u8]) -> bool {
-    let mut components = text.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
-    components.any(|name| name != b"..") && components.any(|name| name == b"..")
-}
-
-/// Decides whether a link at `path` may say `text`.
-fn may_lead(gate: &Gate, path: &[u8], text: &[u8]) -> Result<(), Fault> {
-    if gate.mode != Mode::Off && goes_up_inside(text) && !gate.was_excused(Operation::Create, path) {
-        let note = "the link would go up with `..` after a name, so where it leads depends on what that is";
-        return Err(Denial::noted(Operation::Create, path, None, note.to_owned()));
-    }
-    let slash = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-    let leads_to = textual(&path[..slash], text);
-    if gate.grants_something(&leads_to) || gate.was_excused(Operation::Create, path) {
-        return Ok(());
-    }
-    let shown = String::from_utf8_lossy(&leads_to);
-    let note = format!("the link would lead to `{shown}`, where nothing is granted");
-    Err(Denial::noted(Operation::Create, path, None, note))
-}
-
-fn may_move(gate: &Gate, from: &[u8], to: &[u8], directory: bool) -> Result<(), Fault> {
-    if gate.may_move(from, to, directory) || gate.was_excused(Operation::Create, to) {
-        return Ok(());
-    }
-    let shown = String::from_utf8_lossy(from);
-    let note = format!("under this name more would be granted on it than under `{shown}`");
-    Err(Denial::noted(Operation::Create, to, None, note))
 }
 
 /// A refused move: Landlock answers "another device" where it does not grant `refer`.

@@ -14,6 +14,7 @@ mod gate;
 mod host;
 mod links;
 mod memory;
+mod moves;
 mod p1;
 mod poll;
 mod resolve;

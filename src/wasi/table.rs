@@ -119,6 +119,17 @@ impl Table {
         Ok(())
     }
 
+    /// Forgets listings of what was moved away from `path`: where it is now, another name decides.
+    pub(crate) fn moved(&mut self, path: &[u8]) {
+        for entry in self.entries.iter_mut().flatten() {
+            let Entry::Directory(directory) = entry else { continue };
+            let rest = directory.path.strip_prefix(path);
+            if rest.is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/')) {
+                (directory.fd, directory.listing) = (None, None);
+            }
+        }
+    }
+
     /// Moves `from` to `to`, closing what was there, as `dup2` and `close` together.
     pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<(), Fault> {
         self.get(from)?;

@@ -207,6 +207,7 @@ mod tests {
             wall: Wall::Wasi,
             exception: None,
             note: String::new(),
+            let_through: false,
             backtrace: Vec::new(),
         }))
     }

@@ -34,6 +34,7 @@ pub(super) fn misbehave(misbehaviour: Misbehaviour, teller: &Teller) {
                     wall: Wall::Wasi,
                     exception: None,
                     note: "x".repeat(60_000),
+                    let_through: false,
                     backtrace: Vec::new(),
                 };
                 if say(&FromWorker::Violation(Box::new(violation))).is_err() {

@@ -322,6 +322,7 @@ mod tests {
             wall: Wall::Wasi,
             exception: None,
             note: "n".repeat(note),
+            let_through: false,
             backtrace: vec![RawFrame { function: 1, offset: 2 }; frames],
         }))
     }

@@ -245,6 +245,7 @@ fn every_protected_place_is_in_the_reference() {
     let reference = Document::named("docs/manifest.md");
     for (table, heading) in [
         ("NAMES", "### Names that stay protected everywhere"),
+        ("TOOLS", "### Names that stay protected everywhere"),
         ("PROTECTED", "### Places that nothing may change"),
         ("SENSITIVE", "### Places that nothing may read"),
     ] {

@@ -1,87 +1,83 @@
-//! Renames and hard links must gain nothing.
+//! Renames and hard links must gain nothing, and links must show nothing.
 
 use super::*;
 
-fn moves(table: &str, from: &str, to: &str, directory: bool) -> bool {
-    fs(table).may_move(from.as_bytes(), to.as_bytes(), directory)
+fn moves(table: &str, from: &str, to: &str) -> bool {
+    fs(table).may_move(from.as_bytes(), to.as_bytes())
+}
+
+fn shows(table: &str, link: &str, to: &str) -> bool {
+    fs(table).may_show(format!("/w/p/{link}").as_bytes(), format!("/w/p/{to}").as_bytes())
 }
 
 #[test]
 fn within_one_grant_everything_moves() {
     let table = "write = [\"out\"]\nread = [\"out\"]";
-    assert!(moves(table, "/w/p/out/a", "/w/p/out/b", false));
-    assert!(moves(table, "/w/p/out/a", "/w/p/out/b/c", true));
+    assert!(moves(table, "/w/p/out/a", "/w/p/out/b"));
+    assert!(moves(table, "/w/p/out/a", "/w/p/out/b/c"));
+    assert!(moves("write = [\"out/a\", \"out/b\"]", "/w/p/out/a", "/w/p/out/b"));
 }
 
 #[test]
 fn a_file_does_not_move_to_where_more_is_granted() {
     let table = "write = [\"in\", \"out\"]\nread = [\"out\"]";
-    assert!(!moves(table, "/w/p/in/a", "/w/p/out/a", false));
-    assert!(moves(table, "/w/p/out/a", "/w/p/in/a", false));
-    assert!(!moves("read = [\"out\"]", "/home/u/.ssh/id", "/w/p/out/a", false));
+    assert!(!moves(table, "/w/p/in/a", "/w/p/out/a"));
+    assert!(moves(table, "/w/p/out/a", "/w/p/in/a"));
+    assert!(!moves("read = [\"out\"]", "/home/u/.ssh/id", "/w/p/out/a"));
     let table = "write = [\"out\"]\nread = [\"out\"]\ndeny = [\"out/secret\"]\nhide = [\"out/hidden\"]";
-    assert!(!moves(table, "/w/p/out/secret", "/w/p/out/open", false));
-    assert!(!moves(table, "/w/p/out/hidden", "/w/p/out/open", false));
-}
-
-#[test]
-fn what_lies_beneath_a_directory_counts() {
-    let out = "write = [\"out\"]\nread = [\"out\"]";
-    for (more, from, to, fine) in [
-        ("deny = [\"out/a/secret\"]", "a", "b", false),
-        ("deny = [\"out/a/secret\"]", "b", "a", false),
-        ("deny = [\"out/*/secret\"]", "a", "b", true),
-        ("deny = [\"out/*/secret\"]", "a", "b/c", false),
-        ("deny = [\"out/**/secret\"]", "a", "b/c", true),
-        ("deny = [\"out/a\"]", "a", "b", false),
-        ("hide = [\"out/a/x\"]", "a", "b", false),
-    ] {
-        let found =
-            moves(&format!("{out}\n{more}"), &format!("/w/p/out/{from}"), &format!("/w/p/out/{to}"), true);
-        assert_eq!(found, fine, "{more}: {from} to {to}");
-    }
-    let below = "write = [\"out\"]\nread = [\"out/b/open\"]";
-    assert!(!moves(below, "/w/p/out/a", "/w/p/out/b", true));
-    assert!(!moves(below, "/w/p/out/a", "/w/p/out/b/open", false));
-}
-
-#[test]
-fn a_denied_directory_gains_nothing_from_a_grant_at_any_depth() {
-    let table = "read = [\"**/open\"]\ndeny = [\"a\"]";
-    assert!(!moves(table, "/w/p/a", "/w/p/b", true));
-}
-
-#[test]
-fn a_private_directory_smuggles_no_protected_name() {
-    let table = "write = [\"out\", \"{tmp}\"]";
-    assert!(!moves(table, "/w/target/sandbox/run/1/d", "/w/p/out/d", true));
-    assert!(moves(table, "/w/target/sandbox/run/1/f", "/w/p/out/f", false));
-    assert!(moves(table, "/w/p/out/d", "/w/target/sandbox/run/1/d", false));
+    assert!(!moves(table, "/w/p/out/secret", "/w/p/out/open"));
+    assert!(!moves(table, "/w/p/out/hidden", "/w/p/out/open"));
+    assert!(!moves("write = [\"out\"]", "/w/p/out/Cargo.toml", "/w/p/out/x"), "a hard link, say");
 }
 
 #[test]
 fn grants_of_crates_count_one_by_one() {
     let by = |name: &str, crates: &str| format!("{{ path = \"{name}\", by = [{crates}] }}");
     let table = format!("read = [{}, {}]", by("a", "\"one\", \"two\""), by("b", "\"one\""));
-    assert!(moves(&table, "/w/p/a/x", "/w/p/b/x", false));
-    assert!(!moves(&table, "/w/p/b/x", "/w/p/a/x", false));
+    assert!(moves(&table, "/w/p/a/x", "/w/p/b/x"));
+    assert!(!moves(&table, "/w/p/b/x", "/w/p/a/x"));
 }
 
 #[test]
-fn a_grant_on_a_directory_alone_does_not_stand_for_its_contents() {
-    let mut policy = loaded("[package.metadata.sandbox.fs]\nread = [\"a\", \"b\"]").policy;
-    if let GrantPattern::Path(path) = &mut policy.grants[0].pattern {
-        path.exact = true;
+fn the_current_directory_gives_nothing_to_what_is_moved_onto_it() {
+    let mut policy = Policy { current_dir: b"/w/p/run".to_vec(), ..Policy::default() };
+    policy.current_dir = b"/w/p/run".to_vec();
+    assert!(!Decider::new(&policy).may_move(b"/w/p/a", b"/w/p/run"));
+}
+
+#[test]
+fn a_link_does_not_show_what_is_protected_below_it() {
+    // `*.rs` may be made below `/tmp`, and `Cargo.toml` in the private directory.
+    let table = "write = [\"crates\", \"crates/a/out\", \"more\", \"/tmp/x\", \"{tmp}\"]\nread = [\"data\"]";
+    for (link, to, fine) in [
+        ("crates/l", "crates/a/src", true),
+        ("crates/l", "more/a", true),
+        ("more/l", "crates/a/out/x", true),
+        ("crates/l", "data", true),
+        ("crates/a/examples", "../../tmp/x/evil", false),
+        ("../../tmp/x/l", "crates/a", true),
+        ("../target/sandbox/run/1/l", "crates", true),
+        ("crates/l", "../target/sandbox/run/1/d", false),
+    ] {
+        let clean = |path: &str| match path.strip_prefix("../../") {
+            Some(rest) => format!("/{rest}"),
+            None => path.strip_prefix("../").map_or(format!("/w/p/{path}"), |rest| format!("/w/{rest}")),
+        };
+        let found = fs(table).may_show(clean(link).as_bytes(), clean(to).as_bytes());
+        assert_eq!(found, fine, "{link} to {to}");
     }
-    let decider = decider(&policy);
-    assert!(decider.may_move(b"/w/p/a", b"/w/p/b", false));
-    assert!(!decider.may_move(b"/w/p/a", b"/w/p/b", true));
+    let deny = "write = [\"out\"]\ndeny = [\"out/a/key\", \"out/*/lock\"]";
+    assert!(!shows(deny, "out/a", "out/b") && shows(deny, "out/b", "out/a"));
+    assert!(shows(deny, "out/c/d/e", "out/c") && shows(deny, "out/c", "out/d"));
+    assert!(!shows(deny, "out/c", "out/c/d"));
+    let named = "write = [\"out\", { path = \"out/b/Makefile\", protected = true }]";
+    assert!(!shows(named, "out/a", "out/b") && shows(named, "out/b", "out/a"));
 }
 
 #[test]
 fn malformed_names_never_move() {
     for odd in ["", "a", "/w/p/out/", "/w/p/out/../x", "/w/p//out", "/w/p/out\0"] {
-        assert!(!moves("write = [\"out\"]", "/w/p/out/a", odd, false), "{odd:?}");
-        assert!(!moves("write = [\"out\"]", odd, "/w/p/out/a", false), "{odd:?}");
+        assert!(!moves("write = [\"out\"]", "/w/p/out/a", odd), "{odd:?}");
+        assert!(!moves("write = [\"out\"]", odd, "/w/p/out/a"), "{odd:?}");
     }
 }

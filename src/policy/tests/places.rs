@@ -173,6 +173,112 @@ fn protected_names_stay_so_inside_a_grant() {
 }
 
 #[test]
+fn what_tools_run_is_protected_and_wildcards_do_not_cover_it() {
+    let decider = fs("write = [\"out\", \"*.json\", \"/tmp/x\"]");
+    for name in [
+        "Makefile.toml",
+        "Taskfile.yml",
+        "taskfile.dist.yaml",
+        "shell.nix",
+        "default.nix",
+        "mise.toml",
+        "mise.local.toml",
+        ".mise/config.toml",
+        "lefthook.yml",
+        ".lefthook-local.toml",
+        "justfile",
+        "x.just",
+        ".envrc",
+        ".env.local",
+        "Rakefile",
+        "package.json",
+        ".pre-commit-config.yaml",
+        ".vscode/tasks.json",
+        ".idea/x",
+        "flake.nix",
+        "devenv.nix",
+        "Dockerfile.dev",
+        "compose.override.yaml",
+        "docker-compose.yml",
+        "Jenkinsfile",
+        "azure-pipelines.yml",
+        ".gitlab-ci.yml",
+        "noxfile.py",
+        "tox.ini",
+        "conftest.py",
+        "CMakeLists.txt",
+        "meson.build",
+        "BUILD.bazel",
+        "WORKSPACE",
+        ".tool-versions",
+        "rust-toolchain",
+        "clippy.toml",
+        "deny.toml",
+        ".gitattributes",
+        ".gitmodules",
+        ".husky/pre-commit",
+        "Procfile",
+        "Vagrantfile",
+        "Cross.toml",
+        "Trunk.toml",
+        "dist-workspace.toml",
+        "release-plz.toml",
+        ".config/nextest.toml",
+        "vite.config.ts",
+        "node_modules/.bin/x",
+        "build.gradle.kts",
+        ".rust-analyzer.toml",
+    ] {
+        for path in [format!("out/{name}"), format!("out/a/b/{name}"), format!("out/{name}/x")] {
+            for operation in [Operation::Create, Operation::Modify, Operation::Delete] {
+                let decision = decider.decide_path(operation, format!("/w/p/{path}").as_bytes());
+                assert!(matches!(decision, Decision::Denied(Some(_))), "{path} {decision:?}");
+            }
+        }
+        if !name.contains('/') {
+            let written = code(&format!("write = [\"{name}\"]"));
+            assert_eq!(written, Some("protected-place"), "{name}");
+            assert_eq!(code(&format!("write = [{{ path = \"{name}\", protected = true }}]")), None, "{name}");
+        }
+    }
+    assert!(!allowed(&decider, Operation::Create, "/w/p/package.json"));
+    assert!(allowed(&decider, Operation::Create, "/w/p/data.json"));
+    assert!(allowed(&decider, Operation::Create, "/tmp/x/package.json"), "nobody works there");
+    assert!(!allowed(&decider, Operation::Create, "/tmp/x/Cargo.toml"));
+}
+
+#[test]
+fn many_grants_in_one_directory_share_what_is_protected_below_it() {
+    let entries = |count: usize| (0..count).map(|n| format!("\"out/d{n}\"")).collect::<Vec<_>>().join(", ");
+    let exceptions = |count: usize| {
+        let text = format!("[package.metadata.sandbox.fs]\nwrite = [{}]", entries(count));
+        loaded(&text).policy.exceptions.len()
+    };
+    assert_eq!(exceptions(8), 8 * exceptions(1));
+    assert_eq!(exceptions(1000), exceptions(1));
+    let decider =
+        fs(&format!("write = [{}, {{ path = \"out/d1/Makefile\", protected = true }}]", entries(1000)));
+    assert!(allowed(&decider, Operation::Create, "/w/p/out/d1/Makefile"));
+    assert!(allowed(&decider, Operation::Create, "/w/p/out/d999/a/x"));
+    for name in ["d1/a/Makefile", "d999/Cargo.toml", "d2/a/package.json", "x"] {
+        assert!(!allowed(&decider, Operation::Create, &format!("/w/p/out/{name}")), "{name}");
+    }
+    // Names on the way to where the user works stay free.
+    let top = (0..20).map(|n| format!("\"/srv{n}\"")).collect::<Vec<_>>().join(", ");
+    let places = Places {
+        package: "/home/u/.config/p".into(),
+        workspace: "/home/u/.config/p".into(),
+        target_dir: "/home/u/.config/p/target".into(),
+        ..machine()
+    };
+    let text = format!("[package.metadata.sandbox.fs]\nwrite = [\"out\", {top}]");
+    let policy = load(&manifests(&text, None), &places, &Links::default(), None).unwrap().policy;
+    let decider = super::decider(&policy);
+    assert!(allowed(&decider, Operation::Create, "/home/u/.config/p/out/x"));
+    assert!(!allowed(&decider, Operation::Create, "/home/u/.config/p/out/Cargo.toml"));
+}
+
+#[test]
 fn a_name_that_is_granted_exactly_is_free_but_not_what_it_holds() {
     let decider = fs("write = [\"out\", { path = \"out/.git\", protected = true }]");
     assert!(allowed(&decider, Operation::Create, "/w/p/out/.git"));

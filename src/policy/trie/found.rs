@@ -12,11 +12,8 @@ pub(in crate::policy) struct Found {
     /// The deepest component at which a protected name matched.
     pub(super) protected_depth: u32,
     all: [Best; OPERATIONS],
-    /// Without those that cover only the path itself.
-    recursive: OperationSet,
     /// The deepest component at which a grant with `protected = true` matched, and which.
     named: [(u32, Best); OPERATIONS],
-    recursive_named: [u32; OPERATIONS],
     by: OperationSet,
     by_named: [u32; OPERATIONS],
 }
@@ -66,45 +63,10 @@ impl Found {
         }
     }
 
-    /// What is allowed on everything beneath by grants that cover the path, as long as nothing
-    /// beneath says otherwise.
-    pub(in crate::policy) fn recursive(&self) -> OperationSet {
-        if self.is_shut() {
-            return OperationSet::EMPTY;
-        }
-        let holds = |operation: &Operation| {
-            self.recursive.contains(*operation)
-                && (!self.is_protected(*operation)
-                    || self.recursive_named[index(*operation)] >= self.protected_depth)
-        };
-        OperationSet::FS_ALL
-            .iter()
-            .filter(holds)
-            .map(OperationSet::of)
-            .fold(OperationSet::EMPTY, OperationSet::union)
-    }
-
-    /// What exceptions that cover the path may take from everything beneath.
-    pub(in crate::policy) fn may_be_excepted(&self) -> OperationSet {
-        match (self.is_shut(), self.protected.0) {
-            (true, _) => OperationSet::FS_ALL,
-            (false, Some(_)) => OperationSet::FS_CHANGE,
-            (false, None) => OperationSet::EMPTY,
-        }
-    }
-
-    /// What they surely take.
-    pub(in crate::policy) fn surely_excepted(&self) -> OperationSet {
-        if self.is_shut() { OperationSet::FS_ALL } else { OperationSet::EMPTY }
-    }
-
-    fn add(&mut self, grants: &Grants, rank: u32, depth: u32, recursive: bool) {
+    fn add(&mut self, grants: &Grants, rank: u32, depth: u32) {
         for i in 0..OPERATIONS {
             if let Some(id) = grants.all[i] {
                 self.all[i].offer(rank, id);
-                if recursive {
-                    self.recursive = self.recursive.union(OperationSet::of(Operation::ALL[i]));
-                }
             }
             if let Some(id) = grants.protected[i] {
                 let (deepest, best) = &mut self.named[i];
@@ -113,9 +75,6 @@ impl Found {
                 }
                 if depth == *deepest {
                     best.offer(rank, id);
-                }
-                if recursive {
-                    self.recursive_named[i] = self.recursive_named[i].max(depth);
                 }
             }
         }
@@ -133,12 +92,12 @@ impl Found {
         let rank = node.rank * 2;
         if exact {
             if let Some(grants) = &node.exact {
-                self.add(grants, rank + 1, depth, false);
+                self.add(grants, rank + 1, depth);
             }
             return;
         }
         if let Some(grants) = &node.grants {
-            self.add(grants, rank, depth, true);
+            self.add(grants, rank, depth);
         }
         let offer = |best: &mut Best, id: Option<u32>| {
             if let Some(id) = id {

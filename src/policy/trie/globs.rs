@@ -62,9 +62,16 @@ impl Globs {
         self.ending.matching(name, |length| name.len() - length, &mut found);
     }
 
-    /// Every child.
-    pub(super) fn all(&self) -> impl Iterator<Item = u32> + '_ {
+    /// Every child, with its pieces.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&[Option<Vec<u8>>], u32)> + '_ {
         let groups = [&self.beginning, &self.ending].into_iter();
-        groups.flat_map(|group| group.by_literal.values().flatten().map(|(_, child)| *child))
+        groups.flat_map(|group| {
+            group.by_literal.values().flatten().map(|(pieces, child)| (pieces.as_slice(), *child))
+        })
+    }
+
+    /// The child for exactly these pieces.
+    pub(super) fn get(&self, pieces: &[Option<Vec<u8>>]) -> Option<u32> {
+        self.each().find(|(known, _)| *known == pieces).map(|(_, child)| child)
     }
 }

@@ -112,7 +112,7 @@ impl Summing<'_, '_> {
             let (suggestion, note) = run::suggestion(subject, &raw.access, &target, raw.exception.is_some());
             let mut violation = attribution.violation(raw, count, test, suggestion);
             run::add_note(&mut violation.note, note);
-            violation.allowed = self.envelope.is_some_and(|all| let_through(all, &raw.access));
+            violation.allowed = self.envelope.is_some_and(|all| let_through(all, raw));
             violation
         };
         for Done { report, observed, tmps, backtrace } in &mut *done {

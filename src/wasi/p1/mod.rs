@@ -60,11 +60,11 @@ fn call(
 fn report(caller: &mut Caller<'_, Host>, denial: Denial) -> bool {
     let backtrace = backtrace(caller);
     let gate = &mut caller.data_mut().gate;
-    let excused = gate.excuse(&denial);
-    let Denial { operation, resource, exception, wall, note } = denial;
+    let let_through = gate.excuse(&denial);
+    let Denial { operation, resource, exception, wall, note, excuse: _ } = denial;
     let access = Access { operation, resource };
-    gate.sink.violation(RawViolation { access, wall, exception, note, backtrace });
-    excused
+    gate.sink.violation(RawViolation { access, wall, exception, note, let_through, backtrace });
+    let_through
 }
 
 /// The guest's stack, innermost frame first. Symbols are looked up later, elsewhere.
