@@ -403,6 +403,14 @@ impl Trie {
         active.nodes().any(|node| self.nodes[node as usize].way)
     }
 
+    /// Whether what is directly beneath, or beneath that, depends on its name.
+    pub(super) fn tells_apart(&self, active: &Active) -> bool {
+        active.nodes().any(|node| {
+            let node = &self.nodes[node as usize];
+            !node.literals.is_empty() || node.globs.all().next().is_some()
+        })
+    }
+
     pub(super) fn grants_below(&self, node: u32) -> bool {
         self.nodes[node as usize].grants_below
     }
