@@ -1,5 +1,6 @@
 //! Opening, and metadata by path.
 
+use super::folding;
 use super::gate::{Denial, Fault, Gate, Place, Verdict};
 use super::host::{Host, target};
 use super::table::{Directory, Entry, File};
@@ -222,11 +223,12 @@ fn create(
             return full();
         }
         let fd = open(gate, new).map_err(|native| gate.refused(native, Operation::Create, path))?;
+        folding::made(gate, place, folding::remove(AtFlags::empty()))?;
         return Ok(Found { fd, created: true, grant, operation: Operation::Create });
     }
     match (gate.peek(operation, path)?, create_verdict) {
         (Verdict::Allowed(modify), Verdict::Allowed(create)) => {
-            if modify == create && !request.count {
+            if modify == create && !request.count && gate.pin(path).is_none() {
                 gate.count(readable);
                 gate.count(create);
                 let fd = open(gate, OFlags::CREATE).map_err(|native| match exists(gate, place) {
@@ -249,6 +251,7 @@ fn create(
                 }
                 match open(gate, new) {
                     Ok(fd) => {
+                        folding::made(gate, place, folding::remove(AtFlags::empty()))?;
                         gate.count(create);
                         gate.count(readable);
                         return Ok(Found { fd, created: true, grant: create, operation: Operation::Create });
@@ -273,6 +276,7 @@ fn create(
         (Verdict::Denied(_), Verdict::Allowed(_)) if request.full => full(),
         (Verdict::Denied(exception), Verdict::Allowed(create)) => match open(gate, new) {
             Ok(fd) => {
+                folding::made(gate, place, folding::remove(AtFlags::empty()))?;
                 gate.count(create);
                 gate.count(readable);
                 Ok(Found { fd, created: true, grant: create, operation: Operation::Create })

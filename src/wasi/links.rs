@@ -1,6 +1,7 @@
 //! Calls that change what a directory holds: making, removing, linking and renaming.
 
 use super::Mode;
+use super::folding;
 use super::gate::{Denial, Fault, Gate, Place};
 use super::host::{Host, target};
 use super::resolve::textual;
@@ -43,7 +44,8 @@ impl Host {
             }
             let (parent, last) = gate.parent(place)?;
             rustix::fs::mkdirat(&parent, name(place, last, &mut Vec::new()), NEW_DIRECTORY)
-                .map_err(|native| gate.refused(native, Operation::Create, place.path))
+                .map_err(|native| gate.refused(native, Operation::Create, place.path))?;
+            folding::made(gate, place, folding::remove(AtFlags::REMOVEDIR))
         })?;
         self.created();
         Ok(())
@@ -101,7 +103,8 @@ impl Host {
             }
             let (parent, last) = gate.parent(place)?;
             rustix::fs::symlinkat(text, &parent, name(place, last, &mut Vec::new()))
-                .map_err(|native| gate.refused(native, Operation::Create, place.path))
+                .map_err(|native| gate.refused(native, Operation::Create, place.path))?;
+            folding::made(gate, place, folding::remove(AtFlags::empty()))
         })?;
         self.created();
         Ok(())
@@ -144,7 +147,8 @@ impl Host {
                 let mut slash = Vec::new();
                 let new_name = name(to, new_name, &mut slash);
                 rustix::fs::linkat(&old_parent, old_name, &new_parent, new_name, AtFlags::empty())
-                    .map_err(|native| moved(gate, native, from.path, to.path, &old_parent, &new_parent))
+                    .map_err(|native| moved(gate, native, from.path, to.path, &old_parent, &new_parent))?;
+                folding::made(gate, to, folding::remove(AtFlags::empty()))
             })
         })?;
         self.created();
@@ -194,7 +198,10 @@ impl Host {
                             .map_err(|native| failed(gate, native))
                     }
                     result => result.map_err(|native| failed(gate, native)),
-                }
+                }?;
+                folding::made(gate, to, |directory, name| {
+                    let _ = rustix::fs::renameat_with(directory, name, &old_parent, old_name, gentle);
+                })
             })
         })
     }
