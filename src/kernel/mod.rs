@@ -9,6 +9,8 @@
 //! [`seccomp::install()`] with [`seccomp::Profile::Load`], load the artifact, and the profile of what
 //! it runs next. Each filter and each Landlock layer only ever takes away.
 
+#[cfg(target_os = "linux")]
+pub mod folding;
 pub mod foretell;
 pub mod plan;
 pub mod rights;
@@ -28,7 +30,7 @@ pub mod sys;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{landlock, process, rlimits, seccomp, sys};
+pub use unsupported::{folding, landlock, process, rlimits, seccomp, sys};
 
 pub use foretell::{Answer, foretell};
 pub use landlock::{Layer, look, restrict, usable_abi};

@@ -1,6 +1,28 @@
 //! Other systems than Linux: every confinement is an error, none a no-op.
 
 /// See the Linux version.
+pub mod folding {
+    use crate::policy::Policy;
+    use std::borrow::Cow;
+
+    /// Any name may be folded.
+    pub fn places() -> &'static [Vec<u8>] {
+        static ALL: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
+        ALL.get_or_init(|| vec![b"/".to_vec()])
+    }
+
+    /// Also beneath another root.
+    pub fn within(places: &[Vec<u8>], _root: &[u8]) -> Vec<Vec<u8>> {
+        places.to_vec()
+    }
+
+    /// There are no rules.
+    pub fn with_lists<'a>(policy: &'a Policy, _places: &[Vec<u8>]) -> Cow<'a, Policy> {
+        Cow::Borrowed(policy)
+    }
+}
+
+/// See the Linux version.
 pub mod landlock {
     use crate::kernel::plan::{Look, Plan};
     use crate::kernel::status::{Enforced, Error, LandlockLevel, check};

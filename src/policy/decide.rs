@@ -294,6 +294,12 @@ impl Decider {
         self.trie.leads_on(&active) || !self.allowed(path, &found, true).is_empty()
     }
 
+    /// Whether the decision about something beneath a directory depends on how it is called.
+    pub fn tells_apart_in(&self, directory: &[u8]) -> bool {
+        let mut active = Active::default();
+        self.trie.walk(directory, &mut active).is_none() || self.trie.tells_apart(&active)
+    }
+
     /// Whether the symbolic link at `path` may be followed: it is one of the policy's links, or
     /// its `stat` is granted.
     pub fn may_follow(&self, path: &[u8]) -> bool {

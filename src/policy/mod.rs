@@ -7,6 +7,7 @@ mod ceiling;
 mod command_line;
 pub mod compare;
 pub mod decide;
+pub mod folded;
 pub mod lint;
 pub mod matching;
 pub mod model;

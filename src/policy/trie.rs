@@ -429,6 +429,14 @@ impl Trie {
         active.nodes().any(|node| self.nodes[node as usize].way)
     }
 
+    /// Whether what is directly beneath, or beneath that, depends on its name.
+    pub(super) fn tells_apart(&self, active: &Active) -> bool {
+        active.nodes().any(|node| {
+            let node = &self.nodes[node as usize];
+            !node.literals.is_empty() || node.globs.each().next().is_some()
+        })
+    }
+
     /// Whether a grant that changes something is below.
     pub(super) fn changes_below(&self, active: &Active) -> bool {
         active.nodes().any(|node| self.nodes[node as usize].changes_below)

@@ -1,6 +1,7 @@
 //! What the policy has to know of this machine: symbolic links, and the places that matter.
 
 use crate::policy::{Lookup, Resolved};
+use crate::worker::other_name;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -44,6 +45,10 @@ impl Lookup for Disk {
                 Ok(_) => exists = false,
                 // Not a link: there, or not there.
                 Err(_) => exists = fs::symlink_metadata(&target).is_ok(),
+            }
+            // Where names are folded, the one that is there is what decisions are about.
+            if exists && let Some(own) = other_name(&target) {
+                target.set_file_name(OsString::from_vec(own));
             }
         }
         let is_dir = exists && target.is_dir();

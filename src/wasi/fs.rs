@@ -1,5 +1,6 @@
 //! Opening, and metadata by path.
 
+use super::folding;
 use super::gate::{Denial, Fault, Gate, Place, Verdict};
 use super::host::{Host, target};
 use super::links::keep;
@@ -291,6 +292,7 @@ fn make(gate: &Gate, place: Place<'_>, flags: OFlags) -> Result<Result<OwnedFd, 
     let made = rustix::fs::openat(&parent, name, flags, NEW_FILE);
     if made.is_ok() {
         keep(gate, &parent, place, AtFlags::empty())?;
+        folding::made(gate, place, folding::remove(AtFlags::empty()))?;
     }
     Ok(made)
 }

@@ -14,6 +14,7 @@ pub(crate) use super::fault::{Denial, Excuse, Fault};
 pub(crate) use parts::{Parent, Place, Target, Verdict, beneath};
 pub use parts::{real_root, root_at};
 
+use super::folding::{self, Folding, Pin};
 use super::resolve::{self, Shape};
 use super::standing::Standing;
 use super::types::Errno;
@@ -39,6 +40,9 @@ pub(crate) struct Gate {
     decider: Decider,
     recent: RefCell<Recent>,
     audit: Option<Decider>,
+    folding: Folding,
+    /// Paths beneath folding directories that are being acted on, the newest last.
+    pins: Vec<Pin>,
     hides: bool,
     uses: Vec<u64>,
     /// The crate that the current call comes from, once it was asked for.
@@ -60,6 +64,7 @@ impl Gate {
         audit: Option<Decider>,
         root: OwnedFd,
         alone: bool,
+        folding: Folding,
         sink: Box<dyn Sink>,
     ) -> Self {
         let standing =
@@ -73,6 +78,8 @@ impl Gate {
             decider: Decider::new(&policy),
             recent: RefCell::default(),
             audit,
+            folding,
+            pins: Vec::new(),
             hides: policy.exceptions.iter().any(|exception| exception.kind == ExceptionKind::Hide),
             uses: vec![0; highest],
             policy,
@@ -108,6 +115,11 @@ impl Gate {
                 Some(Some(krate)) => self.decider.decide_by(operation, &Resource::Path(path.to_vec()), krate),
             };
         }
+        if self.folding.concerns(path)
+            && let Some(verdict) = self.folded(operation, path, &decision)
+        {
+            return Ok(verdict);
+        }
         Ok(match decision {
             Decision::Allowed(Some(_)) if self.strays(path) && !self.is_excused(operation, path) => {
                 Verdict::Denied(None)
@@ -118,6 +130,18 @@ impl Gate {
             Decision::Denied(exception) => Verdict::Denied(exception),
             Decision::DependsOnOrigin => Verdict::Denied(None),
         })
+    }
+
+    /// What stands in the way of an access beneath a folding directory that is allowed by its text.
+    fn folded(&self, operation: Operation, path: &[u8], decision: &Decision) -> Option<Verdict> {
+        let excused = self.is_excused(operation, path);
+        if !matches!(decision, Decision::Allowed(_)) && !excused {
+            return None;
+        }
+        if self.pin(path).is_some_and(Pin::refuses) {
+            return Some(Verdict::Denied(None));
+        }
+        self.folding.excepts(operation, path).filter(|_| !excused)
     }
 
     /// Decides; what is not allowed ends the call.
@@ -180,14 +204,21 @@ impl Gate {
     pub(crate) fn is_on_the_way(&self, path: &[u8]) -> bool {
         self.mode == Mode::Off
             || path == b"/"
-            || self.decider.is_on_the_way(path)
+            || (self.decider.is_on_the_way(path) && !self.is_shut_when_folded(path))
             || self.is_excused_beneath(path)
             || self.leads_to_tmp(path)
     }
 
     /// Whether the link at `path` may be followed.
     pub(crate) fn may_follow(&self, path: &[u8]) -> bool {
-        self.mode == Mode::Off || self.decider.may_follow(path) || self.is_excused_beneath(path)
+        self.mode == Mode::Off
+            || (self.decider.may_follow(path) && !self.is_shut_when_folded(path))
+            || self.is_excused_beneath(path)
+    }
+
+    /// Whether an exception covers another spelling of this path, where names may be folded.
+    pub(crate) fn is_shut_when_folded(&self, path: &[u8]) -> bool {
+        self.folding.concerns(path) && self.folding.excepts(Operation::Stat, path).is_some()
     }
 
     /// The policy alone, and what an audit lets through besides it.
@@ -233,6 +264,7 @@ impl Gate {
             || denial.wall != Wall::Wasi
             || self.is_excused(denial.operation, name)
             || !matches!(audit.decide(denial.operation, &denial.resource), Decision::Allowed(_))
+            || self.folding.is_outside_of_audit(denial.operation, name)
         {
             return false;
         }
@@ -295,7 +327,7 @@ impl Gate {
             resolved = true;
         }
         for _ in 0..ATTEMPTS {
-            match act(self, Place { path, directory, dot, follow }) {
+            match self.act_on(path, (directory, dot, follow), act) {
                 Err(Fault::Errno(Errno::LOOP)) => {
                     let canonical = resolve::resolve(self, path, pinned, follow)?;
                     if !follow && canonical == *path {
@@ -317,6 +349,38 @@ impl Gate {
         Err(Errno::ACCES.into())
     }
 
+    /// Acts on one path, by the names that the directories on its way have themselves.
+    fn act_on<R>(
+        &mut self,
+        path: &mut Vec<u8>,
+        (directory, dot, follow): (bool, bool, bool),
+        act: &mut impl FnMut(&mut Self, Place<'_>) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let Some(pin) = folding::look(self, &self.folding, path) else {
+            return act(self, Place { path, directory, dot, follow });
+        };
+        self.pins.push(pin);
+        let mut result = act(self, Place { path, directory, dot, follow });
+        let refusal = self.pins.pop().and_then(|pin| pin.refusal());
+        if let (Err(Fault::Denied(denial)), Some(why)) = (&mut result, refusal)
+            && denial.note.is_empty()
+            && denial.resource.bytes() == path.as_slice()
+        {
+            why.clone_into(&mut denial.note);
+        }
+        result
+    }
+
+    /// What is known of a path that is being acted on, if it lies beneath a folding directory.
+    pub(crate) fn pin(&self, path: &[u8]) -> Option<&Pin> {
+        self.pins.iter().rev().find(|pin| pin.is_of(path))
+    }
+
+    /// Whether the decision about something beneath a directory depends on how it is called.
+    pub(crate) fn tells_apart_in(&self, directory: &[u8]) -> bool {
+        folding::tells_apart(&self.decider, self.audit.as_ref(), directory)
+    }
+
     /// Opens the path itself: `ELOOP` if any component is a link, unless it is the last one and
     /// `flags` say `PATH | NOFOLLOW`.
     pub(crate) fn open(&self, path: &[u8], flags: OFlags, bits: Bits) -> Result<OwnedFd, Native> {
@@ -329,6 +393,9 @@ impl Gate {
         // Without links and `..` there is no way out of the root. `BENEATH` would say so once
         // more, for a tenth of the time of a `stat`; that a path has no `..` is what its decision
         // relies on too.
+        if let Some(pin) = self.pin(path) {
+            return pin.open(flags, bits);
+        }
         let literal = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         rustix::fs::openat2(&self.root, beneath(path), flags, bits, literal)
     }
@@ -343,7 +410,9 @@ impl Gate {
 
     /// Metadata of what is at the path.
     pub(crate) fn stat(&mut self, place: Place<'_>) -> Result<Stat, Native> {
-        if let Some(mut standing) = self.standing.take() {
+        if self.pin(place.path).is_none()
+            && let Some(mut standing) = self.standing.take()
+        {
             let seen = standing.stat(self, place);
             self.standing = Some(standing);
             if let Some(seen) = seen {
@@ -359,8 +428,10 @@ impl Gate {
     pub(crate) fn parent<'a>(&self, place: Place<'a>) -> Result<(Parent, &'a [u8]), Fault> {
         let slash = place.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         let name = &place.path[slash + 1..];
-        let parent = if slash == 0 {
-            Parent::Root(Arc::clone(&self.root))
+        let parent = if let Some(pin) = self.pin(place.path) {
+            Parent::Held(pin.directory()?)
+        } else if slash == 0 {
+            Parent::Held(Arc::clone(&self.root))
         } else {
             Parent::Opened(self.open_path(&place.path[..slash], true, true)?)
         };
@@ -370,11 +441,14 @@ impl Gate {
     /// Whether what [`parent`](Self::parent) has opened is still where it was: what was made in it
     /// is elsewhere if somebody has moved it meanwhile.
     pub(crate) fn is_still_there(&self, parent: &Parent, place: Place<'_>) -> bool {
-        let Parent::Opened(opened) = parent else { return true };
+        let slash = place.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        if self.mode == Mode::Off || slash == 0 {
+            return true;
+        }
         let identity = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
-        let now = self.parent(place).ok();
-        self.mode == Mode::Off
-            || now.is_some_and(|(now, _)| identity(now.as_fd()) == identity(opened.as_fd()))
+        // By its path, whatever is known of that: the question is what the path leads to now.
+        let now = self.open_path(&place.path[..slash], true, true);
+        now.is_ok_and(|now| identity(now.as_fd()) == identity(parent.as_fd()))
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {

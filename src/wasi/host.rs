@@ -35,7 +35,8 @@ impl Host {
     /// # Errors
     /// None at present.
     pub fn new(config: HostConfig) -> io::Result<Self> {
-        let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, alone, sink } = config;
+        let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, alone, folding, sink } =
+            config;
         let limits = policy.limits.clone();
         let mut table = Table::new(limits.open_files);
         table.push(Entry::Input);
@@ -63,7 +64,7 @@ impl Host {
             }
         }
         let mut host = Self {
-            gate: Gate::new(policy, mode, audit, root, alone, sink),
+            gate: Gate::new(policy, mode, audit, root, alone, folding, sink),
             table,
             output: Output::new(stdio, limits.output),
             args,

@@ -1,6 +1,7 @@
 //! Calls that change what a directory holds: making, removing, linking and renaming.
 
 use super::Mode;
+use super::folding;
 use super::gate::{Denial, Excuse, Fault, Gate, Parent, Place};
 use super::host::{Host, target};
 use super::moves::{By, Held, goes_up_inside, judge, may_lead};
@@ -48,7 +49,8 @@ impl Host {
             let (parent, last) = gate.parent(place)?;
             rustix::fs::mkdirat(&parent, name(place, last, &mut Vec::new()), NEW_DIRECTORY)
                 .map_err(|native| gate.refused(native, Operation::Create, place.path))?;
-            keep(gate, &parent, place, AtFlags::REMOVEDIR)
+            keep(gate, &parent, place, AtFlags::REMOVEDIR)?;
+            folding::made(gate, place, folding::remove(AtFlags::REMOVEDIR))
         })?;
         self.created();
         Ok(())
@@ -107,7 +109,8 @@ impl Host {
             let (parent, last) = gate.parent(place)?;
             rustix::fs::symlinkat(text, &parent, name(place, last, &mut Vec::new()))
                 .map_err(|native| gate.refused(native, Operation::Create, place.path))?;
-            keep(gate, &parent, place, AtFlags::empty())
+            keep(gate, &parent, place, AtFlags::empty())?;
+            folding::made(gate, place, folding::remove(AtFlags::empty()))
         })?;
         self.created();
         Ok(())
@@ -150,6 +153,7 @@ impl Host {
                 rustix::fs::linkat(&old_parent, old_name, &new_parent, shaped, AtFlags::empty())
                     .map_err(|native| moved(gate, native, from.path, to.path, &old_parent, &new_parent))?;
                 keep(gate, &new_parent, to, AtFlags::empty())?;
+                folding::made(gate, to, folding::remove(AtFlags::empty()))?;
                 // Somebody may have put another file, or a link, into its place meanwhile.
                 let (old, new) = ((from, &old_parent), (to, &new_parent));
                 let arrived = arrived(gate, &held, old, new, new_name);
@@ -196,6 +200,9 @@ impl Host {
                     }
                     result => result.map_err(|native| failed(gate, native))?,
                 }
+                folding::made(gate, to, |directory, name| {
+                    let _ = rustix::fs::renameat_with(directory, name, &old_parent, old_name, gentle);
+                })?;
                 let (old, new) = ((from, &old_parent), (to, &new_parent));
                 for _ in 0..ATTEMPTS {
                     let Err(fault) = arrived(gate, &held, old, new, new_name) else {

@@ -9,6 +9,7 @@ mod clocks;
 mod dir;
 mod env;
 mod fault;
+mod folding;
 mod fs;
 mod gate;
 mod host;
@@ -23,6 +24,7 @@ mod stdio;
 mod table;
 mod types;
 
+pub use folding::{Folding, is_beneath, other_name};
 pub use gate::{real_root, root_at};
 pub use host::{Host, top_level};
 pub use p1::add_to_linker;
@@ -96,6 +98,8 @@ pub struct HostConfig {
     /// The process has one thread and nothing but this guest: its current directory is the host's to
     /// change, which makes looking at metadata faster.
     pub alone: bool,
+    /// What is known of directories that may take one name for another.
+    pub folding: Folding,
     /// Who is told about it.
     pub sink: Box<dyn Sink>,
 }

@@ -66,8 +66,9 @@ pub(super) fn may_lead(gate: &Gate, path: &[u8], text: &[u8], by: By) -> Result<
     let (policy, envelope) = gate.deciders();
     let envelope = envelope.filter(|_| by == By::Walls);
     let changes = |audit| operations(Some(audit), &leads_to).intersection(OperationSet::FS_CHANGE);
-    if policy.operations(&leads_to, true).is_empty() && envelope.is_none_or(|audit| changes(audit).is_empty())
-    {
+    let nothing = policy.operations(&leads_to, true).is_empty()
+        && envelope.is_none_or(|audit| changes(audit).is_empty());
+    if nothing || gate.is_shut_when_folded(&leads_to) {
         return denied(format!("the link would lead to `{}`, where nothing is granted", shown()));
     }
     if ![Some(policy), envelope].into_iter().flatten().all(|decider| decider.may_show(path, &leads_to)) {

@@ -60,6 +60,7 @@ impl Enclosure {
             ..rlimits::Rlimits::default()
         };
         let policy = confinement.kernel_policy.as_ref().unwrap_or(policy);
+        let policy = &*kernel::folding::with_lists(policy, &confinement.folding);
         let walls = confinement.walls.effective();
         let level = if walls.landlock { confinement.landlock } else { kernel::LandlockLevel::Off };
         kernel::check(level, kernel::status().landlock_abi).map_err(Error::from)?;

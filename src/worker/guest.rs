@@ -4,11 +4,15 @@ use super::protocol::{Confinement, Ended, Layout, Patch, Stage, bounded};
 use super::tell::Teller;
 use crate::access::{GrantId, RawFrame};
 use crate::compile::{Strategy, engine, load};
-use crate::kernel::seccomp::{self, Profile};
+use crate::kernel::{
+    self,
+    seccomp::{self, Profile},
+};
 use crate::policy::{Decider, Policy};
-use crate::wasi::{self, Host, HostConfig, Mode, Preopens, Stdio, Stop};
+use crate::wasi::{self, Folding, Host, HostConfig, Mode, Preopens, Stdio, Stop};
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 use wasmtime::{
     Engine, Error, ExternType, Instance, InstancePre, Linker, Memory, Store, Trap, TypedFunc, WasmBacktrace,
@@ -73,6 +77,22 @@ pub(super) struct Guest {
     pub(super) root: OwnedFd,
     pub(super) stdio: Stdio,
     pub(super) preopens: Preopens,
+    /// See [`folding`].
+    pub(super) folding: Vec<Vec<u8>>,
+}
+
+/// The directories beneath which a name may be folded, as the guest names them. To be asked for before the
+/// process is confined.
+pub(super) fn folding(confinement: &Confinement, root: &OwnedFd) -> Vec<Vec<u8>> {
+    let places = &confinement.folding;
+    if places.is_empty() {
+        return Vec::new();
+    }
+    match std::fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd())) {
+        Ok(root) => kernel::folding::within(places, root.as_os_str().as_bytes()),
+        // Where it is cannot be told: then any name may be another one.
+        Err(_) => vec![b"/".to_vec()],
+    }
 }
 
 /// The directories that guests find opened. To be looked for before the process is confined: no
@@ -98,6 +118,7 @@ pub(super) fn host(confinement: &Confinement, guest: Guest, teller: &Teller) -> 
         (true, Some(_)) => Mode::Audit,
         (true, None) => Mode::Enforce,
     };
+    let folding = Folding::new(guest.folding, &guest.policy, confinement.audit.as_ref());
     Host::new(HostConfig {
         policy: guest.policy,
         mode,
@@ -108,6 +129,7 @@ pub(super) fn host(confinement: &Confinement, guest: Guest, teller: &Teller) -> 
         env: guest.env,
         stdio: guest.stdio,
         alone: true,
+        folding,
         sink: Box::new(teller.clone()),
     })
     .map_err(|error| failed(format!("the guest's world could not be made: {error}")))

@@ -152,14 +152,22 @@ fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
         Ok(preopens) => preopens,
         Err(error) => return give_up(&control, Unconfined::failed("root directory", error)),
     };
+    let folding = guest::folding(&task.confinement, &root);
     let loaded = match prepare(&control, &task, code) {
         Ok(Some(loaded)) => loaded,
         Ok(None) => return 0,
         Err(why) => return give_up(&control, why),
     };
     let teller = Teller::new(control);
-    let guest =
-        Guest { policy: task.policy, args: task.args, env: task.env, root, stdio: Stdio::Inherit, preopens };
+    let guest = Guest {
+        policy: task.policy,
+        args: task.args,
+        env: task.env,
+        root,
+        stdio: Stdio::Inherit,
+        preopens,
+        folding,
+    };
     let ended = guest::host(&task.confinement, guest, &teller)
         .and_then(|host| Ready::new(&loaded, host))
         .map(|ready| {

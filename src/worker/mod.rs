@@ -40,5 +40,12 @@ pub use run::{Confined, RunJob, RunListener, RunResult, WorkerError};
 pub use spawn::{Launcher, WORKER_ARGUMENT};
 pub use tools::{Artifact, Symboliser};
 
+/// The name that a folding directory has itself for what is at a path, if that is another one.
+pub fn other_name(path: &std::path::Path) -> Option<Vec<u8>> {
+    let text = path.as_os_str().as_encoded_bytes();
+    let folds = crate::kernel::folding::places().iter().any(|place| crate::wasi::is_beneath(text, place));
+    folds.then(|| crate::wasi::other_name(path)).flatten()
+}
+
 pub use crate::kernel::LandlockLevel;
 pub use crate::wasi::{real_root, root_at};

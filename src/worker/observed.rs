@@ -75,6 +75,7 @@ mod tests {
             wall: Wall::Wasi,
             exception: None,
             note: String::new(),
+            let_through: false,
             backtrace: vec![RawFrame { function: frame, offset: 0 }],
         }
     }

@@ -96,6 +96,8 @@ pub(super) struct Confinement {
     pub(super) strategy: Strategy,
     pub(super) walls: Walls,
     pub(super) layout: Layout,
+    /// Beneath these a name may be folded: see [`kernel::folding`](crate::kernel::folding).
+    pub(super) folding: Vec<Vec<u8>>,
     /// The worker says when it reached what.
     pub(super) timings: bool,
 }

@@ -64,6 +64,7 @@ impl Confined {
             strategy: self.strategy,
             walls: self.walls,
             layout: self.layout,
+            folding: kernel::folding::places().to_vec(),
             timings: self.timings,
         }
     }

@@ -36,6 +36,8 @@ struct Makings {
     task: TestsTask,
     root: OwnedFd,
     preopens: Preopens,
+    /// See [`guest::folding`].
+    folding: Vec<Vec<u8>>,
     loaded: Loaded,
     /// Whom they tell of what happens in them. It has no channel in the zygote.
     teller: Teller,
@@ -47,9 +49,10 @@ impl Template {
         task: TestsTask,
         root: OwnedFd,
         preopens: Preopens,
+        folding: Vec<Vec<u8>>,
         loaded: Loaded,
     ) -> Result<Self, Unconfined> {
-        let makings = Makings { task, root, preopens, loaded, teller: Teller::unconnected() };
+        let makings = Makings { task, root, preopens, folding, loaded, teller: Teller::unconnected() };
         let policy = makings.policy(None, None);
         let enclosure = Enclosure::new(&makings.task.confinement, &policy)?;
         let ready = if makings.task.start { None } else { makings.ready(policy).ok() };
@@ -137,6 +140,7 @@ impl Makings {
             root: self.root.try_clone().map_err(failed)?,
             stdio: Stdio::Channel,
             preopens: self.preopens.clone(),
+            folding: self.folding.clone(),
         };
         guest::host(&self.task.confinement, guest, &self.teller)
     }

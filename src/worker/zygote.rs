@@ -44,7 +44,8 @@ pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: Owne
         Ok(preopens) => preopens,
         Err(error) => return super::main::give_up(&control, Unconfined::failed("root directory", error)),
     };
-    let template = match prepare(&control, task, code, root, preopens) {
+    let folding = guest::folding(&task.confinement, &root);
+    let template = match prepare(&control, task, code, root, preopens, folding) {
         Ok(Some(template)) => template,
         Ok(None) => return 0,
         Err(why) => return super::main::give_up(&control, why),
@@ -70,6 +71,7 @@ fn prepare(
     code: OwnedFd,
     root: OwnedFd,
     preopens: Preopens,
+    folding: Vec<Vec<u8>>,
 ) -> Result<Option<Template>, Unconfined> {
     let confinement = &task.confinement;
     let enforced = confine::enclose(confinement, &task.union)?;
@@ -84,7 +86,7 @@ fn prepare(
     };
     confine::filter(confinement, Profile::Zygote)?;
     let seccomp = confinement.walls.effective().seccomp;
-    let template = Template::new(task, root, preopens, loaded)?;
+    let template = Template::new(task, root, preopens, folding, loaded)?;
     say(&FromWorker::Ready(enforced, seccomp))?;
     Ok(Some(template))
 }

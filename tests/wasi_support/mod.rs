@@ -8,7 +8,7 @@ use cargo_sandbox::policy::{
     Scope,
 };
 use cargo_sandbox::policy::{Decider, EnvPattern};
-use cargo_sandbox::wasi::{Host, HostConfig, Mode, Preopens, Sink, Stdio, Stop, Stream};
+use cargo_sandbox::wasi::{Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stop, Stream};
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::os::unix::ffi::OsStrExt;
@@ -109,6 +109,8 @@ pub struct Run {
     pub stdio: Stdio,
     pub root: Option<PathBuf>,
     pub origin: Option<String>,
+    /// Directories that are taken for ones that may fold names.
+    pub folding: Vec<PathBuf>,
     /// The test is the only one of its process.
     pub alone: bool,
     /// Called with the number of lines that the guest has written, so that the test can act between steps.
@@ -137,6 +139,7 @@ pub fn run() -> Run {
         stdio: Stdio::Channel,
         root: None,
         origin: None,
+        folding: Vec::new(),
         alone: false,
         after_line: None,
     }
@@ -234,7 +237,10 @@ impl Run {
             Some(path) => std::fs::File::open(path).unwrap().into(),
         };
         let args = [name].iter().chain(args).map(|arg| arg.as_bytes().to_vec()).collect();
+        let folding = self.folding.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
+        let folding = Folding::new(folding, &self.policy, self.audit.as_ref());
         let host = Host::new(HostConfig {
+            folding,
             alone: self.alone,
             policy: self.policy,
             mode: self.mode,

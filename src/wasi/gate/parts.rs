@@ -41,14 +41,14 @@ pub(crate) struct Place<'a> {
 
 /// See [`Gate::parent`](super::Gate::parent).
 pub(crate) enum Parent {
-    Root(Arc<OwnedFd>),
+    Held(Arc<OwnedFd>),
     Opened(OwnedFd),
 }
 
 impl AsFd for Parent {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Root(fd) => fd.as_fd(),
+            Self::Held(fd) => fd.as_fd(),
             Self::Opened(fd) => fd.as_fd(),
         }
     }
