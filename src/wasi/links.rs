@@ -157,7 +157,7 @@ impl Host {
                 // Somebody may have put another file, or a link, into its place meanwhile.
                 let (old, new) = ((from, &old_parent), (to, &new_parent));
                 let arrived = arrived(gate, &held, old, new, new_name);
-                arrived.or_else(|fault| Err(unmake(&new_parent, to, AtFlags::empty()).err().unwrap_or(fault)))
+                arrived.map_err(|fault| unmake(&new_parent, to, AtFlags::empty()).err().unwrap_or(fault))
             })
         })?;
         self.created();
