@@ -8,7 +8,9 @@ use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::policy::{Decider, Policy};
 use cargo_sandbox::runner::run::{Subject, confined};
 use cargo_sandbox::runner::{Guest, Setup, StrategyChoice};
-use cargo_sandbox::wasi::{Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream, real_root, top_level};
+use cargo_sandbox::wasi::{
+    Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream, real_root, top_level,
+};
 use cargo_sandbox::worker::{Confined, LandlockLevel, Launcher, Layout, RunJob, RunListener, Walls};
 use std::fs::File;
 use std::io::{IoSlice, Seek, Write};
