@@ -463,6 +463,18 @@ impl Protected {
         (!conflicts.is_empty()).then(|| conflicts.swap_remove(inexact))
     }
 
+    /// Places that lie beneath a folder, and whether reading them is what must not be.
+    pub fn places_below(&self, folder: &[Component]) -> impl Iterator<Item = (&[Component], bool)> {
+        let changes = self.changes.iter().map(|place| (place, false));
+        let reads = self.reads.iter().map(|place| (place, true));
+        let beneath =
+            move |place: &&Place| place.pattern.len() > folder.len() && place.pattern.starts_with(folder);
+        changes
+            .chain(reads)
+            .filter(move |(place, _)| beneath(place))
+            .map(|(place, read)| (&*place.pattern, read))
+    }
+
     /// Names that stay protected below a grant that changes files.
     pub fn names(&self) -> impl Iterator<Item = &Component> {
         self.names.iter().map(|(name, _)| name)

@@ -8,8 +8,8 @@ use crate::event::{TargetReport, Violation};
 use crate::policy::decide::is_implied_env;
 use crate::policy::protected::Protected;
 use crate::policy::{
-    Component, Decider, EnvPattern, Exception, Grant, GrantPattern, PackagePolicy, PathPattern, Places,
-    Policy, Provenance, Scope,
+    Component, Decider, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, PackagePolicy,
+    PathPattern, Places, Policy, Provenance, Scope,
 };
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -104,6 +104,14 @@ pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> 
     });
     for pattern in names.chain([at(&places.target_dir)]) {
         around.exceptions.push(Exception::protected(around.exceptions.len(), pattern));
+    }
+    // A package may be the home folder, or hold it.
+    let package = at(&places.package);
+    for (place, sensitive) in protected.places_below(&package.components) {
+        let pattern = PathPattern { components: place.to_vec(), ..package.clone() };
+        let exception = Exception::protected(around.exceptions.len(), pattern);
+        let kind = if sensitive { ExceptionKind::Deny } else { exception.kind };
+        around.exceptions.push(Exception { kind, ..exception });
     }
     around
 }
@@ -205,6 +213,30 @@ mod tests {
         assert!(may(Operation::Create, "work/p/target/tmp/x"));
         assert!(!may(Operation::Create, "work/p/target/tmp/Cargo.toml"));
         assert!(!may(Operation::Modify, "work/p/.git/config") && !may(Operation::Delete, "notes/x"));
+    }
+
+    #[test]
+    fn a_package_that_is_the_home_folder_opens_no_key_and_no_start_up_file() {
+        let home = tempfile::tempdir().unwrap();
+        let home = fs::canonicalize(home.path()).unwrap();
+        fs::create_dir_all(home.join(".ssh")).unwrap();
+        let places = Places {
+            target_dir: home.join("target"),
+            workspace: home.clone(),
+            package: home.clone(),
+            home: Some(home.clone()),
+            ..Places::default()
+        };
+        let decider = Decider::new(&envelope(&places, &Policy::default(), None));
+        let may = |operation, path: &str| {
+            let path = home.join(path);
+            matches!(decider.decide_path(operation, path.as_os_str().as_bytes()), Decision::Allowed(_))
+        };
+        assert!(may(Operation::Read, "notes/x") && may(Operation::Create, "out/x"));
+        for path in [".ssh/id", ".netrc", ".yarnrc.yml", ".bash_history"] {
+            assert!(!may(Operation::Read, path) && !may(Operation::Modify, path), "{path}");
+        }
+        assert!(!may(Operation::Modify, ".bashrc") && !may(Operation::Create, ".config/systemd/user/x"));
     }
 
     #[test]
