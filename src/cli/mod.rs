@@ -2,6 +2,7 @@
 
 #[expect(missing_docs, reason = "flattened groups are documented at their types")]
 pub mod args;
+mod ceilings;
 mod check;
 mod diff;
 mod docs;

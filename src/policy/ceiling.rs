@@ -24,7 +24,8 @@ struct Layer {
 }
 
 impl Ceiling {
-    /// Reads a file with the tables at its top (`[fs]`), or a `Cargo.toml`.
+    /// Reads a file with the tables at its top (`[fs]`), or a `Cargo.toml`. Its variables mean `places` as they are
+    /// given: canonical, but found without the word of whom it is to bound.
     ///
     /// # Errors
     /// Every mistake in it.
@@ -36,7 +37,8 @@ impl Ceiling {
         Self::read(file, None, Form::Standalone, places, lookup)
     }
 
-    /// Reads the manifests of another revision. Its command-line grants are not looked at.
+    /// Reads the manifests of another revision. Its command-line grants are not looked at. `places` are as for
+    /// [`from_file`](Self::from_file).
     ///
     /// # Errors
     /// Every mistake in them.
@@ -63,7 +65,7 @@ impl Ceiling {
         lookup: &dyn Lookup,
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut out = Vec::new();
-        let mut resolver = Resolver::new(places, lookup, false);
+        let mut resolver = Resolver::of_ceiling(places, lookup);
         let package = schema::read(file, form, &mut out);
         let other = workspace.filter(|other| other.path != file.path);
         let shared = other.map(|file| schema::read(file, Form::Manifest, &mut out));

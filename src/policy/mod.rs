@@ -9,6 +9,7 @@ pub mod compare;
 pub mod decide;
 pub mod lint;
 pub mod matching;
+mod membership;
 pub mod model;
 pub mod pattern;
 mod places;
@@ -25,6 +26,7 @@ mod words;
 pub use ceiling::Ceiling;
 pub use command_line::{CommandLineGrants, Flag};
 pub use decide::{Decider, Recent};
+pub use membership::{Membership, Root};
 pub use model::{
     Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
     PathBase, PathPattern, Policy, Provenance, Scope,

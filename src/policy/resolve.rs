@@ -66,7 +66,7 @@ pub fn load(
     ceiling: Option<&Ceiling>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut out = Vec::new();
-    let mut resolver = Resolver::new(places, lookup, true);
+    let mut resolver = Resolver::new(places, lookup);
     let package = schema::read(&manifests.package, Form::Manifest, &mut out);
     let other = manifests.workspace.as_ref().filter(|file| file.path != manifests.package.path);
     let workspace = other.map(|file| schema::read(file, Form::Manifest, &mut out));
@@ -117,10 +117,17 @@ pub(super) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(places: &Places, lookup: &'a dyn Lookup, checks: bool) -> Self {
+    fn new(places: &Places, lookup: &'a dyn Lookup) -> Self {
         let (places, links) = places.canonical(lookup);
         let protected = Protected::new(&places);
-        Self { places, lookup, protected, checks, links: links.into_iter().collect() }
+        Self { places, lookup, protected, checks: true, links: links.into_iter().collect() }
+    }
+
+    /// For a ceiling. Its places are taken as they are: a link on the way to one could be the word of whom the
+    /// ceiling is to bound.
+    pub(super) fn of_ceiling(places: &Places, lookup: &'a dyn Lookup) -> Self {
+        let protected = Protected::new(places);
+        Self { places: places.clone(), lookup, protected, checks: false, links: BTreeSet::new() }
     }
 
     /// What the manifests say, merged: the workspace's table first.
