@@ -1,13 +1,13 @@
 //! What the supervisor keeps of what a guest's process says. All of it is bounded, and what does
 //! not make sense ends the process that said it.
 
-use super::protocol::{Ended, FromWorker, MAX_ORIGINS, MAX_VIOLATIONS};
+use super::protocol::{Ended, FromWorker, MAX_ORIGINS, MAX_VIOLATIONS, weight};
 use super::spawn::message;
 use super::wire::{Frame, Kind, WireError};
 use crate::access::{GrantId, RawFrame, RawViolation};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Bytes of all violations of one guest together.
+/// Bytes of all violations of one guest together. A worker keeps to less.
 const MAX_BYTES: usize = 64 << 20;
 /// Kept of the beginning of a guest's output unless asked for more, in bytes.
 pub const KEEP_HEAD: usize = 1 << 20;
@@ -158,9 +158,7 @@ impl Collected {
     pub(super) fn hear_message(&mut self, message: FromWorker) -> Result<Heard, WireError> {
         match message {
             FromWorker::Violation(violation) => {
-                self.bytes += violation.access.resource.bytes().len()
-                    + violation.note.len()
-                    + violation.backtrace.len() * size_of::<RawFrame>();
+                self.bytes += weight(&violation);
                 if self.violations.len() >= MAX_VIOLATIONS || self.bytes > MAX_BYTES {
                     return Err(WireError::Malformed("it reported more violations than it may"));
                 }
