@@ -5,6 +5,7 @@ mod random;
 
 use cargo_sandbox::access::{Access, Decision, ExceptionId, GrantId, Operation, OperationSet, Resource};
 use cargo_sandbox::diagnostic::SourceFile;
+use cargo_sandbox::policy::compare::{Index, covered as covered_operations};
 use cargo_sandbox::policy::matching::{
     covers_path, glob_covers, glob_matches, globs_overlap, may_contain, path_covers,
 };
@@ -193,6 +194,16 @@ proptest! {
         prop_assert!(!both || may_contain(&outer.components, &inner.components));
     }
 
+    /// What an index of grants leaves out could not have covered.
+    #[test]
+    fn an_index_finds_all_that_cover(one in policy(ALL), other in policy(ALL)) {
+        let index = Index::new(&one.grants);
+        for grant in &other.grants {
+            let found = covered_operations(index.candidates(grant).map(|(_, wide)| wide), grant);
+            prop_assert_eq!(found, covered_operations(one.grants.iter(), grant), "{:?} among {:?}", grant, one.grants);
+        }
+    }
+
     #[test]
     fn any_bytes_get_a_decision(policy in policy(ALL), path in prop::collection::vec(any::<u8>(), 0..40)) {
         let decider = Decider::new(&policy);
@@ -201,6 +212,20 @@ proptest! {
         prop_assert!(!odd || operations == OperationSet::EMPTY);
         prop_assert!(!odd || !decider.may_move(&path, b"/a", true));
     }
+}
+
+/// Comparing two manifests is work in proportion to them, not to their product.
+#[test]
+fn each_grant_is_compared_with_few() {
+    let compared = |count: usize| {
+        let entries: Vec<String> = (0..count).map(|n| format!("d{}/f{n}", n % 100)).collect();
+        let loaded =
+            load(&manifests(&table("package.metadata.sandbox.", &entries, &[])), &places(), &Plain, None);
+        let policy = loaded.expect("a policy").policy;
+        let index = Index::new(&policy.grants);
+        policy.grants.iter().map(|grant| index.candidates(grant).count()).sum::<usize>()
+    };
+    assert_eq!((compared(1_000), compared(4_000)), (1_000, 4_000));
 }
 
 /// Nothing is a symbolic link.
@@ -336,18 +361,22 @@ proptest! {
             let policy = policy.for_target(TargetKind::Bin, "x", None, &bind);
             Ok::<_, TestCaseError>(Decider::new(&policy).operations(&path, true))
         };
-        let plain = |read: &[String], deny: &[String]| {
-            operations(&manifests(&table("package.metadata.sandbox.", read, deny)), None)
-        };
         // The same manifest, plainly and otherwise, and perhaps by way of its workspace.
         let owner = if inherits { "workspace" } else { "package" };
+        let plain = |read: &[String], deny: &[String]| {
+            operations(&spelt(table(&format!("{owner}.metadata.sandbox."), read, deny), inherits), None)
+        };
         let own = spelt(own.write(owner, &read, &deny), inherits);
-        let (alone, limit) = (plain(&read, &deny)?, plain(&above, &never)?);
+        let alone = plain(&read, &deny)?;
         prop_assert_eq!(alone, operations(&own, None)?, "{:?}", own);
         // The ceiling as a file, and as the manifests of a revision.
         let file = Arc::new(SourceFile { path: "/c".into(), text: upper.write("", &above, &never) });
         let then = spelt(upper.write(owner, &above, &never), inherits);
-        for ceiling in [Ceiling::from_file(&file, &places(), &Plain), Ceiling::from_manifests(&then, &places(), &Plain)] {
+        let limit = operations(&manifests(&table("package.metadata.sandbox.", &above, &never)), None)?;
+        for (ceiling, limit) in [
+            (Ceiling::from_file(&file, &places(), &Plain), limit),
+            (Ceiling::from_manifests(&then, &places(), &Plain), plain(&above, &never)?),
+        ] {
             let ceiling = ceiling.map_err(|errors| TestCaseError::fail(format!("{file:?} {then:?}: {errors:?}")))?;
             let bounded = operations(&own, Some(&ceiling))?;
             prop_assert!(limit.contains_all(bounded) && alone.contains_all(bounded), "{:?} {:?}", file, own);

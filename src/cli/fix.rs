@@ -21,6 +21,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+/// Lines of a change that are shown.
+const MOST_CHANGES: usize = 60;
+
 /// A package whose manifest may be changed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fixing<'a> {
@@ -151,7 +154,16 @@ fn difference(shown: &str, before: &str, after: &str) -> String {
         .context_radius(3)
         .header(&format!("a/{shown}"), &format!("b/{shown}"))
         .to_string();
-    escape::block(text.as_bytes())
+    let lines = text.lines().count();
+    if lines <= MOST_CHANGES {
+        return escape::block(text.as_bytes());
+    }
+    let first: String = text.lines().take(MOST_CHANGES).map(|line| format!("{line}\n")).collect();
+    format!(
+        "{}[… {} more lines; `git diff` shows all …]\n",
+        escape::block(first.as_bytes()),
+        lines - MOST_CHANGES
+    )
 }
 
 /// Puts the new text in the place of the old one, all of it or nothing, with the same mode.

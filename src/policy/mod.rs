@@ -32,7 +32,7 @@ pub use model::{
     PathBase, PathPattern, Policy, Provenance, Scope,
 };
 pub use places::{Lookup, Places, Resolved};
-pub use resolve::{Loaded, Manifests, Wasi, load};
+pub use resolve::{Loaded, MOST_MISTAKES, Manifests, Wasi, load};
 pub use select::{Bindings, TargetKind, case_matches};
 pub use suggest::{Suggested, Suggestion, Target, suggest};
 pub use view::{TMP, TmpNames, TmpView};

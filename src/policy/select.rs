@@ -134,6 +134,10 @@ impl LimitsPatch {
 
 /// Whether a test's name matches the `name` of a case.
 pub fn case_matches(pattern: &str, test: &str) -> bool {
+    // Most cases name one test, and a manifest may have thousands.
+    if !pattern.is_empty() && pattern.len() < 1024 && !pattern.contains(['*', '?', '[', '{', '}', '\0']) {
+        return pattern == test;
+    }
     parse_name(pattern).is_ok_and(|pieces| glob_matches(&pieces, test.as_bytes()))
 }
 

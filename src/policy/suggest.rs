@@ -9,8 +9,8 @@ use super::protected::{Conflict, Protected, entry_for};
 use super::resolve::operations;
 use super::schema::EntryKey;
 use super::select::{Bindings, TargetKind};
-use super::words::quoted;
-use crate::access::{Access, Decision, Operation, Resource};
+use crate::access::{Access, Decision, Operation, OperationSet, Resource};
+use crate::text::toml_string as quoted;
 use std::path::Path;
 
 /// Who tried.
@@ -213,7 +213,15 @@ fn path_entry(
         Ok(parsed) if parsed == means => {}
         _ => return Err("a manifest cannot name this path".to_owned()),
     }
-    match Protected::new(places).conflict(operations(key), &means) {
+    let protected = Protected::new(places);
+    if key == EntryKey::Stat
+        && let Some(inside) = holds_everything(&protected, places, &means)
+    {
+        return Err(format!(
+            "no entry can allow it: one for a directory covers all beneath it, `{inside}` too"
+        ));
+    }
+    match protected.conflict(operations(key), &means) {
         Some(conflict) if !conflict.exact => Err(format!(
             "no entry can allow it: it contains the {} place `{}` ({})",
             if conflict.sensitive { "sensitive" } else { "protected" },
@@ -222,6 +230,20 @@ fn path_entry(
         )),
         conflict => Ok(Entry { entry, conflict, as_tmp: false }),
     }
+}
+
+/// What a directory holds that nobody would want to be looked at along with it: a place with keys, or all that the user
+/// works on. An entry covers what is beneath it, so there is none for such a directory alone.
+fn holds_everything(protected: &Protected, places: &Places, means: &PathPattern) -> Option<String> {
+    let conflict = protected.conflict(OperationSet::FS_READ, means).filter(|conflict| !conflict.exact);
+    let roots = [Some(&places.workspace), Some(&places.package), places.home.as_ref()];
+    let beneath = |root: &&std::path::PathBuf| {
+        let root = PathPattern::at(bytes(root)).components;
+        root.len() > means.components.len() && root.starts_with(&means.components)
+    };
+    conflict
+        .map(|conflict| conflict.place)
+        .or_else(|| roots.into_iter().flatten().find(beneath).map(|root| shown(&root.display().to_string())))
 }
 
 /// The table that the entry belongs to, and a note where that is not plain.
