@@ -238,7 +238,7 @@ impl<'a> Tree<'a> {
         if revision.starts_with('-') {
             return Err(tree.wrong("it begins with `-`"));
         }
-        let commit = tree.resolve(&format!("{revision}^{{commit}}"))?;
+        let commit = tree.resolve(format!("{revision}^{{commit}}"))?;
         tree.commit = commit.ok_or_else(|| tree.wrong("git does not know it here"))?;
         Ok(tree)
     }

@@ -2,7 +2,8 @@
 
 use super::matching::glob_matches;
 use super::model::{
-    Exception, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy, PathBase, PathPattern, Policy, Scope,
+    Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy, PathBase, PathPattern,
+    Policy, Scope,
 };
 use super::pattern::{literals, parse_name};
 use super::places::bytes;
@@ -31,15 +32,22 @@ pub struct Bindings {
 impl PackagePolicy {
     /// What applies to one target, or, with `test`, to that test of it.
     pub fn for_target(&self, kind: TargetKind, name: &str, test: Option<&str>, bind: &Bindings) -> Policy {
-        let tests = test.is_some() || kind == TargetKind::Test;
-        let applies = |scope: &Scope| match scope {
-            Scope::Always => true,
-            Scope::Test => tests,
-            Scope::Bin(bin) => !tests && kind == TargetKind::Bin && bin == name,
-            Scope::Example(example) => !tests && kind == TargetKind::Example && example == name,
-            Scope::Case { name, .. } => test.is_some_and(|test| case_matches(name, test)),
-        };
+        let applies = |scope: &Scope| applies(scope, kind, name, test);
         self.cut(applies, applies, bind)
+    }
+
+    /// The entries among the exceptions of that: a small part of it, for one violation of many.
+    pub(super) fn excepted(
+        &self,
+        kind: TargetKind,
+        name: &str,
+        test: Option<&str>,
+        bind: &Bindings,
+    ) -> impl Iterator<Item = Exception> {
+        let entries = self.exceptions.iter().filter(|exception| exception.kind != ExceptionKind::Protected);
+        entries
+            .filter(move |exception| applies(&exception.scope, kind, name, test))
+            .filter_map(move |exception| bind_exception(exception, bind))
     }
 
     /// The union of what tests may do, for the process that all of them are forked from: grants
@@ -117,6 +125,18 @@ impl PackagePolicy {
     pub(super) fn case_of(&self, test: &str) -> Option<&Scope> {
         let scopes = self.limits.iter().map(|(scope, _)| scope);
         scopes.rev().find(|scope| matches!(scope, Scope::Case { name, .. } if case_matches(name, test)))
+    }
+}
+
+/// Whether what has this scope applies to a target, or to a test of it.
+fn applies(scope: &Scope, kind: TargetKind, name: &str, test: Option<&str>) -> bool {
+    let tests = test.is_some() || kind == TargetKind::Test;
+    match scope {
+        Scope::Always => true,
+        Scope::Test => tests,
+        Scope::Bin(bin) => !tests && kind == TargetKind::Bin && bin == name,
+        Scope::Example(example) => !tests && kind == TargetKind::Example && example == name,
+        Scope::Case { name, .. } => test.is_some_and(|test| case_matches(name, test)),
     }
 }
 

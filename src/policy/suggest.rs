@@ -2,7 +2,7 @@
 
 use super::decide::Decider;
 use super::matching::covers_path;
-use super::model::{Exception, ExceptionKind, PackagePolicy, PathPattern, Scope};
+use super::model::{Exception, PackagePolicy, PathPattern, Scope};
 use super::pattern::{escape, parse_env, parse_path, shown};
 use super::places::{Places, bytes};
 use super::protected::{Conflict, Protected, entry_for};
@@ -164,14 +164,11 @@ fn path_entry(
     scope: &Scope,
 ) -> Result<Entry, String> {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
-    let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
-    let binds = |exception: &&Exception| {
-        exception.kind != ExceptionKind::Protected
-            && std::iter::once(&exception.pattern)
-                .chain(&exception.target)
-                .any(|own| covers_path(own, &names))
+    let binds = |exception: &Exception| {
+        std::iter::once(&exception.pattern).chain(&exception.target).any(|own| covers_path(own, &names))
     };
-    if let Some(exception) = cut.exceptions.iter().find(binds) {
+    let mut excepted = policy.excepted(target.kind, target.name, target.test, target.bind);
+    if let Some(exception) = excepted.find(binds) {
         let place = &exception.provenance;
         let at = match place.line {
             0 => String::new(),
@@ -201,9 +198,11 @@ fn path_entry(
     }
     // Whoever changes something there means a place for temporary files; whoever only looks may mean
     // what others have put there.
-    if matches!(key, EntryKey::Write | EntryKey::Delete) && policy.could_stand(path, scope, &cut, target.bind)
-    {
-        return Ok(tmp_as(true));
+    if matches!(key, EntryKey::Write | EntryKey::Delete) && path.starts_with(b"/tmp") {
+        let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
+        if policy.could_stand(path, scope, &cut, target.bind) {
+            return Ok(tmp_as(true));
+        }
     }
     let Some(entry) = entry_for(path, places) else {
         return Err("a manifest cannot name this path: it is not valid UTF-8".to_owned());
