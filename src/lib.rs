@@ -14,5 +14,6 @@ pub mod policy;
 pub mod report;
 pub mod runner;
 pub mod symbols;
+pub mod text;
 pub mod wasi;
 pub mod worker;

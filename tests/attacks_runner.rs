@@ -5,6 +5,25 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+/// A module names its imports; a line of its own in a log would be a command to some.
+#[test]
+fn the_name_of_an_import_begins_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.wasm");
+    let text = r#"(module (import "a\0a::error::pwned" "b\0d\0a::error::\e2\80\ae" (func)) (func (export "_start")))"#;
+    fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_cargo-sandbox"))
+        .args(["runner", "--no-cache", "--no-manifest"])
+        .arg(&file)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("pwned"), "{said}");
+    assert!(said.lines().all(|line| !line.trim_start().starts_with("::")), "{said}");
+    assert!(!said.contains('\u{202e}'), "{said:?}");
+}
+
 /// The configuration of cargo beside a file is not the user's: a folder that came from elsewhere
 /// could name any program there.
 #[test]

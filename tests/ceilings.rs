@@ -127,34 +127,172 @@ fn a_linked_folder_makes_no_ceiling_of_a_branch_name() {
     assert!(run.stderr.contains("which it is to bound"), "{}", run.stderr);
 }
 
+/// copy-file as a member `inner` of a workspace with this root, committed; and its manifest as a workspace of its own.
+fn member(root: &str) -> (Fixture, String) {
+    let fixture =
+        repository().file("inner/input.txt", "x").file("inner/Cargo.toml", "").file("inner/src/main.rs", "");
+    fs::copy(fixture.path("src/main.rs"), fixture.path("inner/src/main.rs")).expect("they are ours");
+    let alone = fixture.read("Cargo.toml").expect("it is there").replace("\"copy-file\"", "\"inner\"");
+    write(&fixture, "inner/Cargo.toml", &alone.replace("[workspace]", ""));
+    write(&fixture, "Cargo.toml", root);
+    git(&fixture, &["add", "--", "Cargo.toml", "inner"]);
+    git(&fixture, &["commit", "--quiet", "--message", "a workspace"]);
+    (fixture, alone)
+}
+
+fn write(fixture: &Fixture, file: &str, text: &str) {
+    let path = fixture.path(file);
+    fs::create_dir_all(path.parent().expect("a file has a folder")).expect("it is ours");
+    fs::write(path, text).expect("it is ours");
+}
+
+/// Runs the package in a folder of the fixture.
+fn in_folder(fixture: &Fixture, folder: &str, args: &[&str]) -> Run {
+    let mut command = fixture.command([&["run"], args].concat());
+    command.current_dir(fixture.path(folder));
+    run(command)
+}
+
 #[test]
 fn a_package_that_leaves_its_workspace_stays_bound_by_its_denials() {
-    let fixture =
-        repository().file("inner/input.txt", "x").file("inner/src/main.rs", "").file("inner/Cargo.toml", "");
-    fs::copy(fixture.path("src/main.rs"), fixture.path("inner/src/main.rs")).expect("they are ours");
-    let inner = fixture.read("Cargo.toml").expect("it is there").replace("\"copy-file\"", "\"inner\"");
-    let member = inner.replace("[workspace]", "");
-    let root =
-        "[workspace]\nmembers = [\"inner\"]\n[workspace.metadata.sandbox.fs]\ndeny = [\"inner/input.txt\"]\n";
-    fs::write(fixture.path("inner/Cargo.toml"), member).expect("it is ours");
-    fs::write(fixture.path("Cargo.toml"), root).expect("it is ours");
-    git(&fixture, &["add", "--", "Cargo.toml", "inner"]);
-    git(&fixture, &["commit", "--quiet", "--message", "denied"]);
-    let with = |ceiling: &[&str]| {
-        let mut command = fixture.command([&["run"], ceiling].concat());
-        run({
-            command.current_dir(fixture.path("inner"));
-            command
-        })
+    for root in [
+        "[workspace]\nmembers = [\"inner\"]\n[workspace.metadata.sandbox.fs]\ndeny = [\"inner/input.txt\"]\n",
+        "workspace.members = [\"inner\"]\nworkspace.metadata.sandbox.fs.deny = [\"inner/input.txt\"]\n",
+        "\"work\\u0073pace\" = { members = [\"inner\"], metadata.sandbox.fs = { deny = [\"inner/input.txt\"] } }\n",
+    ] {
+        let (fixture, alone) = member(root);
+        let bound = || in_folder(&fixture, "inner", &["--ceiling", "HEAD"]);
+        bound().expect(77);
+        // The change under review makes the package a workspace of its own.
+        write(&fixture, "inner/Cargo.toml", &alone);
+        write(&fixture, "Cargo.toml", "[workspace]\nexclude = [\"inner\"]\n");
+        in_folder(&fixture, "inner", &[]).expect(0);
+        let run = bound().expect(77);
+        assert!(run.stderr.contains("inner/input.txt"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_package_that_moves_to_another_workspace_inherits_what_its_own_gave() {
+    let own = "[workspace]\nmembers = [\"inner\"]\n[workspace.metadata.sandbox.fs]\nread = [\"input.txt\"]\n";
+    let (fixture, alone) = member(own);
+    let start = alone.find("[package.metadata.sandbox").expect("it has permissions");
+    let package = alone[..start].replace("[workspace]", "");
+    let member = format!("{package}\n[package.metadata.sandbox]\nworkspace = true\n");
+    write(&fixture, "inner/Cargo.toml", &member);
+    let wide = "[workspace]\nmembers = [\"../inner\"]\n[workspace.metadata.sandbox.fs]\nread = [\"input.txt\"]\nwrite = [\"output.txt\"]\n";
+    write(&fixture, "other/Cargo.toml", wide);
+    git(&fixture, &["add", "--", "inner", "other"]);
+    git(&fixture, &["commit", "--quiet", "--message", "two workspaces"]);
+    in_folder(&fixture, "inner", &["--ceiling", "HEAD"]).expect(77);
+    write(&fixture, "inner/Cargo.toml", &member.replace("[package]", "[package]\nworkspace = \"../other\""));
+    write(&fixture, "Cargo.toml", "[workspace]\nexclude = [\"inner\"]\n");
+    in_folder(&fixture, "inner", &[]).expect(0);
+    let run = in_folder(&fixture, "inner", &["--ceiling", "HEAD"]).expect(77);
+    assert!(run.stderr.contains("`output.txt` in `write` is above the ceiling"), "{}", run.stderr);
+}
+
+#[test]
+fn another_package_in_the_place_of_one_has_none_of_its_permissions() {
+    let fixture = repository();
+    under(&fixture, &["HEAD"]).expect(0);
+    let fixture = fixture.manifest(|text| text.replace("name = \"copy-file\"", "name = \"other\""));
+    let run = under(&fixture, &["HEAD"]).expect(77);
+    assert!(run.stderr.contains("which was another package's"), "{}", run.stderr);
+}
+
+/// What the repository says of the target directory is nothing to a ceiling.
+#[test]
+fn the_target_directory_of_a_ceiling_is_the_users_word() {
+    let fixture = repository();
+    let secret = outside(&fixture, "notes/input.txt", "mine");
+    let notes = secret.parent().expect("a folder").display().to_string();
+    let ceiling = "[fs]\nread = [\"{target-dir}/input.txt\"]\nwrite = [\"output.txt\"]\n";
+    let ceiling = outside(&fixture, "ceiling.toml", ceiling).display().to_string();
+    let source = format!(
+        "fn main() {{ std::fs::write(\"output.txt\", std::fs::read({:?}).unwrap()).unwrap() }}",
+        secret.display().to_string()
+    );
+    let fixture = fixture
+        .file("src/main.rs", &source)
+        .manifest(|text| text.replace("read = [", "read = [\"{target-dir}/input.txt\", "));
+    let with = |args: &[&str], variable: Option<&str>| {
+        let mut command = fixture.command([&["run"], args].concat());
+        if let Some(folder) = variable {
+            command.env("CARGO_TARGET_DIR", folder);
+        }
+        run(command)
     };
-    let bound = || with(&["--ceiling", "HEAD"]);
-    bound().expect(77);
-    // The change under review makes the package a workspace of its own.
-    fs::write(fixture.path("inner/Cargo.toml"), inner).expect("it is ours");
-    fs::write(fixture.path("Cargo.toml"), "[workspace]\nexclude = [\"inner\"]\n").expect("it is ours");
-    with(&[]).expect(0);
-    let run = bound().expect(77);
-    assert!(run.stderr.contains("inner/input.txt"), "{}", run.stderr);
+    // The configuration, and a link of the usual name.
+    write(&fixture, ".cargo/config.toml", &format!("build.target-dir = {notes:?}\n"));
+    with(&[], None).expect(0);
+    with(&["--ceiling", &ceiling], None).expect(77);
+    fs::remove_dir_all(fixture.path(".cargo")).expect("it is ours");
+    let _ = fs::remove_dir_all(fixture.path("target"));
+    std::os::unix::fs::symlink(&notes, fixture.path("target")).expect("it is ours");
+    with(&[], None).expect(0);
+    with(&["--ceiling", &ceiling], None).expect(77);
+    // The word of the user is another matter, but not where it leads through the repository.
+    with(&["--ceiling", &ceiling], Some("target")).expect(77);
+    with(&["--ceiling", &ceiling], Some(&notes)).expect(0);
+    with(&["--ceiling", &ceiling, "--target-dir", &notes], None).expect(0);
+}
+
+#[test]
+fn a_workspace_cannot_be_moved_out_of_its_repository() {
+    let fixture = repository();
+    outside(&fixture, "input.txt", "mine");
+    outside(&fixture, "Cargo.toml", "[workspace]\nmembers = [\"copy-file\"]\n");
+    let ceiling = "[fs]\nread = [\"{workspace}/input.txt\"]\nwrite = [\"output.txt\"]\n";
+    // The workspace around it is in a repository too.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    fs::write(elsewhere.path().join("ceiling.toml"), ceiling).expect("it is ours");
+    let ceiling = elsewhere.path().join("ceiling.toml").display().to_string();
+    let source =
+        "fn main() { std::fs::write(\"output.txt\", std::fs::read(\"../input.txt\").unwrap()).unwrap() }";
+    let fixture = fixture
+        .file("src/main.rs", source)
+        .manifest(|text| text.replace("[workspace]", "").replace("\"input.txt\"", "\"../input.txt\""));
+    under(&fixture, &[]).expect(0);
+    let run = under(&fixture, &[&ceiling]).expect(77);
+    assert!(run.stderr.contains("`../input.txt` in `read` is above the ceiling"), "{}", run.stderr);
+}
+
+#[test]
+fn a_link_to_a_package_elsewhere_has_no_ceiling() {
+    let fixture = repository();
+    let elsewhere = Fixture::copy("copy-file").manifest(|text| text.replace("[workspace]", ""));
+    write(&fixture, "Cargo.toml", "[workspace]\nmembers = [\"inner\"]\n");
+    std::os::unix::fs::symlink(elsewhere.dir(), fixture.path("inner")).expect("it is ours");
+    let ceiling = outside(&fixture, "ceiling.toml", BOTH).display().to_string();
+    run(fixture.command(["run", "-p", "copy-file"]));
+    let run = run(fixture.command(["run", "-p", "copy-file", "--ceiling", &ceiling])).expect(2);
+    assert!(run.stderr.contains("so a ceiling cannot bound it"), "{}", run.stderr);
+}
+
+/// A folder of the tree that looks like a repository is none: it came with the change under review.
+#[test]
+fn a_repository_in_the_tree_is_not_asked() {
+    let (fixture, alone) = member("[workspace]\nmembers = [\"inner\"]\n");
+    let wide = alone.replace("[workspace]", "");
+    write(&fixture, "inner/Cargo.toml", &wide.replace("\"output.txt\"", ""));
+    git(&fixture, &["commit", "--quiet", "--all", "--message", "less"]);
+    write(&fixture, "inner/Cargo.toml", &wide);
+    let forged = Fixture::copy("copy-file").file("Cargo.toml", &wide);
+    git(&forged, &["init", "--quiet"]);
+    commit(&forged);
+    git(&forged, &["config", "core.worktree", &fixture.path("inner").display().to_string()]);
+    git(&forged, &["config", "core.fsmonitor", &format!("touch {};", fixture.path("ran").display())]);
+    for part in ["HEAD", "config", "objects", "refs"] {
+        let mut copy = common::command("cp");
+        copy.arg("-r").arg(forged.path(".git").join(part)).arg(fixture.path("inner"));
+        run(copy).expect(0);
+    }
+    let bound = in_folder(&fixture, "inner", &["--ceiling", "HEAD~0"]).expect(77);
+    assert!(bound.stderr.contains("above the ceiling"), "{}", bound.stderr);
+    // Nor is it asked whether a manifest may be changed, which would start what its configuration names.
+    in_folder(&fixture, "inner", &["--fix"]).expect(2);
+    assert!(!fixture.path("ran").exists(), "a program of the repository was started");
 }
 
 #[test]

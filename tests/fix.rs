@@ -64,6 +64,36 @@ fn an_audit_stays_within_its_envelope() {
     assert_eq!(tried("read", "data/secret"), "denied", "an exception holds in an audit");
 }
 
+/// A guest chooses the names that it asks for: a reader of the manifest sees them, and one of them is not everything.
+#[test]
+fn a_fix_hides_no_name_and_grants_nothing_by_the_way() {
+    let source = r#"
+        fn main() {
+            let _ = std::fs::metadata("assets\u{202e}x\u{200b}/\u{e0041}\u{3164}");
+            let _ = std::fs::read("two\nlines::error::");
+            for everything in ["/", "/home", "..", "../.."] {
+                let _ = std::fs::metadata(everything);
+            }
+        }
+    "#;
+    let fixture = bare("copy-file").file("src/main.rs", source);
+    let run = fix(&fixture, "run", &[], &[]);
+    let manifest = fixture.read("Cargo.toml").expect("it is there");
+    let hidden = |c: char| cargo_sandbox::report::escape::is_hidden(c) && c != '\n';
+    assert!(!manifest.contains(hidden), "{manifest:?}");
+    assert!(!run.stderr.contains(|c| hidden(c) && c != '\t'), "{:?}", run.stderr);
+    for text in ["\"assets\\u202Ex\\u200B/\\U000E0041\\u3164\"", "two\\nlines::error::"] {
+        assert!(manifest.contains(text), "`{text}` is not in:\n{manifest}");
+    }
+    assert_eq!(manifest.matches("stat = [").count(), 1, "{manifest}");
+    assert!(!manifest.contains("\"/") && !manifest.contains("\".."), "{manifest}");
+    for text in
+        ["stat `/` was not granted", "no entry can allow it: one for a directory covers all beneath it"]
+    {
+        assert!(run.stderr.contains(text), "`{text}` is not in:\n{}", run.stderr);
+    }
+}
+
 #[test]
 fn a_fix_writes_the_smallest_grants_and_a_second_one_nothing() {
     let fixture = bare("copy-file");

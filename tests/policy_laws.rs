@@ -5,13 +5,14 @@ mod random;
 
 use cargo_sandbox::access::{Access, Decision, ExceptionId, GrantId, Operation, OperationSet, Resource};
 use cargo_sandbox::diagnostic::SourceFile;
+use cargo_sandbox::policy::compare::{Index, covered as covered_operations};
 use cargo_sandbox::policy::matching::{
     covers_path, glob_covers, glob_matches, globs_overlap, may_contain, path_covers,
 };
 use cargo_sandbox::policy::{
     Bindings, Ceiling, CommandLineGrants, Component, Decider, Exception, ExceptionKind, Grant, GrantPattern,
-    Lookup, Manifests, PathBase, PathPattern, Places, Policy, Provenance, Recent, Resolved, Scope, Target,
-    TargetKind, load, suggest,
+    Lookup, Manifests, Membership, PathBase, PathPattern, Places, Policy, Provenance, Recent, Resolved,
+    Scope, Target, TargetKind, load, suggest,
 };
 use proptest::prelude::*;
 use random::*;
@@ -204,6 +205,16 @@ proptest! {
         prop_assert!(!both || may_contain(&outer.components, &inner.components));
     }
 
+    /// What an index of grants leaves out could not have covered.
+    #[test]
+    fn an_index_finds_all_that_cover(one in policy(ALL), other in policy(ALL)) {
+        let index = Index::new(&one.grants);
+        for grant in &other.grants {
+            let found = covered_operations(index.candidates(grant).map(|(_, wide)| wide), grant);
+            prop_assert_eq!(found, covered_operations(one.grants.iter(), grant), "{:?} among {:?}", grant, one.grants);
+        }
+    }
+
     #[test]
     fn any_bytes_get_a_decision(policy in policy(ALL), path in prop::collection::vec(any::<u8>(), 0..40)) {
         let decider = Decider::new(&policy);
@@ -213,6 +224,20 @@ proptest! {
         prop_assert!(!odd || !decider.may_move(&path, b"/a") && !decider.may_move(b"/a", &path));
         prop_assert!(!odd || !decider.may_show(&path, b"/a") && !decider.may_show(b"/a", &path));
     }
+}
+
+/// Comparing two manifests is work in proportion to them, not to their product.
+#[test]
+fn each_grant_is_compared_with_few() {
+    let compared = |count: usize| {
+        let entries: Vec<String> = (0..count).map(|n| format!("d{}/f{n}", n % 100)).collect();
+        let loaded =
+            load(&manifests(&table("package.metadata.sandbox.", &entries, &[])), &places(), &Plain, None);
+        let policy = loaded.expect("a policy").policy;
+        let index = Index::new(&policy.grants);
+        policy.grants.iter().map(|grant| index.candidates(grant).count()).sum::<usize>()
+    };
+    assert_eq!((compared(1_000), compared(4_000)), (1_000, 4_000));
 }
 
 /// Nothing is a symbolic link.
@@ -256,6 +281,66 @@ fn table(prefix: &str, read: &[String], deny: &[String]) -> String {
     format!("[{prefix}fs]\nread = {read:?}\ndeny = {deny:?}\n")
 }
 
+/// How a table is written down.
+#[derive(Clone, Debug)]
+struct Spelling {
+    /// 0: a header; 1: dotted keys; 2: inline tables; 3: a dotted key of an inline table.
+    form: u8,
+    /// How each key is written: 0 bare, 1 and 2 quoted, 3 with escapes.
+    quotes: Vec<u8>,
+    spaces: bool,
+}
+
+fn spelling() -> impl Strategy<Value = Spelling> {
+    (0_u8..4, prop::collection::vec(0_u8..4, 6), any::<bool>()).prop_map(|(form, quotes, spaces)| Spelling {
+        form,
+        quotes,
+        spaces,
+    })
+}
+
+impl Spelling {
+    fn key(&self, index: usize, key: &str) -> String {
+        match self.quotes[index] {
+            0 => key.to_owned(),
+            1 => format!("\"{key}\""),
+            2 => format!("'{key}'"),
+            _ => {
+                let escaped: String = key.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+                format!("\"{escaped}\"")
+            }
+        }
+    }
+
+    /// `[OWNER.metadata.sandbox.fs]` with two lists; without an owner the table of a ceiling's file.
+    fn write(&self, owner: &str, read: &[String], deny: &[String]) -> String {
+        let path: &[&str] = if owner.is_empty() { &["fs"] } else { &[owner, "metadata", "sandbox", "fs"] };
+        let path: Vec<String> = path.iter().enumerate().map(|(at, key)| self.key(at, key)).collect();
+        let dot = if self.spaces { " \t. " } else { "." };
+        let list = |index, key, entries: &[String]| format!("{} = {entries:?}", self.key(index, key));
+        let (read, deny) = (list(4, "read", read), list(5, "deny", deny));
+        let all = path.join(dot);
+        match self.form {
+            0 => format!("# [{owner}]\n  [ {all} ]\n{read}\n{deny}\n"),
+            1 => format!("{all}{dot}{read}\n{all}{dot}{deny}\n"),
+            2 => {
+                let open: String = path.iter().map(|key| format!("{key} = {{ ")).collect();
+                format!("{open}{read}, {deny}{}\n", " }".repeat(path.len()))
+            }
+            _ => format!("{all} = {{ {read}, {deny} }}\n"),
+        }
+    }
+}
+
+/// Manifests of which the package's, or else its workspace's, is this text.
+fn spelt(text: String, inherits: bool) -> Manifests {
+    if !inherits {
+        return manifests(&text);
+    }
+    let workspace = Some(Arc::new(SourceFile { path: "/w/Cargo.toml".into(), text }));
+    Manifests { workspace, ..manifests("package.metadata.sandbox.workspace = true") }
+}
+
 proptest! {
     #![proptest_config(config(300))]
 
@@ -271,6 +356,45 @@ proptest! {
         let bounded = decider(&own, Some(&ceiling))?.operations(&path, true);
         prop_assert!(decider(&own, None)?.operations(&path, true).contains_all(bounded));
         prop_assert!(decider(&upper, None)?.operations(&path, true).contains_all(bounded));
+    }
+
+    /// However it is written, in a package or a workspace, as a manifest or as a ceiling: TOML means the same.
+    #[test]
+    fn a_ceiling_means_what_its_toml_says_however_it_is_written(
+        lists in (entries(4), entries(2), entries(4), entries(2)),
+        own in spelling(), upper in spelling(), inherits in any::<bool>(), path in path(),
+    ) {
+        let (read, deny, above, never) = lists;
+        let path = joined(&[b"/w/p", &path]);
+        let operations = |manifests: &Manifests, ceiling: Option<&Ceiling>| {
+            let loaded = load(manifests, &places(), &Plain, ceiling);
+            let policy = loaded.map_err(|errors| TestCaseError::fail(format!("{manifests:?}: {errors:?}")))?.policy;
+            let bind = Bindings { tmp: None, current_dir: "/".into() };
+            let policy = policy.for_target(TargetKind::Bin, "x", None, &bind);
+            Ok::<_, TestCaseError>(Decider::new(&policy).operations(&path, true))
+        };
+        // The same manifest, plainly and otherwise, and perhaps by way of its workspace.
+        let owner = if inherits { "workspace" } else { "package" };
+        let plain = |read: &[String], deny: &[String]| {
+            operations(&spelt(table(&format!("{owner}.metadata.sandbox."), read, deny), inherits), None)
+        };
+        let own = spelt(own.write(owner, &read, &deny), inherits);
+        let alone = plain(&read, &deny)?;
+        prop_assert_eq!(alone, operations(&own, None)?, "{:?}", own);
+        // The ceiling as a file, and as the manifests of a revision.
+        let file = Arc::new(SourceFile { path: "/c".into(), text: upper.write("", &above, &never) });
+        let then = spelt(upper.write(owner, &above, &never), inherits);
+        let limit = operations(&manifests(&table("package.metadata.sandbox.", &above, &never)), None)?;
+        for (ceiling, limit) in [
+            (Ceiling::from_file(&file, &places(), &Plain), limit),
+            (Ceiling::from_manifests(&then, &places(), &Plain), plain(&above, &never)?),
+        ] {
+            let ceiling = ceiling.map_err(|errors| TestCaseError::fail(format!("{file:?} {then:?}: {errors:?}")))?;
+            let bounded = operations(&own, Some(&ceiling))?;
+            prop_assert!(limit.contains_all(bounded) && alone.contains_all(bounded), "{:?} {:?}", file, own);
+        }
+        let root = then.workspace.as_ref().unwrap_or(&then.package);
+        prop_assert_eq!(Membership::read(root).unwrap().root.is_some(), inherits, "{:?}", root);
     }
 
     #[test]

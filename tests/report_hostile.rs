@@ -159,6 +159,20 @@ fn a_character_may_come_in_two_pieces() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
 
+    /// What we say is said in as many lines as it should be, whatever it is about.
+    #[test]
+    fn no_text_begins_a_line_of_its_own(text in "(?s)([\u{0}-\u{2f}:;%#]|\\PC|\u{85}|\u{2028}|\n::error::|\r\n){0,40}") {
+        use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
+        use cargo_sandbox::report::render::{diagnostic, renderer};
+        let file = std::sync::Arc::new(SourceFile { path: "/x".into(), text: "line\n".to_owned() });
+        let say = |text: &str| {
+            let message = Diagnostic::error("module", text).at(&file, 0..2, "l").note(text).help(text);
+            diagnostic(&message.help_paste(text, "paste"), None, &renderer(false))
+        };
+        let (shown, plain) = (say(&format!("x{text}")), say("x"));
+        proptest::prop_assert_eq!(shown.lines().count(), plain.lines().count(), "{}", shown);
+    }
+
     /// The same for whatever text there is: nothing panics, and everything parses.
     #[test]
     fn any_text_at_all(text in "(?s)([\u{0}-\u{2f}:;%#\\[\\]<>&\\]=,]|\\PC|\u{85}|\u{2028}|\u{202e}|::|##\\[|%0A|\\p{Cf}){0,40}") {

@@ -33,6 +33,29 @@ const FOUR: &str = "\
 #[test] #[ignore] fn beta_slow() {}
 ";
 
+/// A harness of one's own prints what it likes as the names of its tests.
+#[test]
+fn a_list_of_tests_hides_nothing() {
+    let odd = r#"
+        fn main() {
+            let args: Vec<String> = std::env::args().collect();
+            if args.iter().any(|arg| arg == "--list") && !args.iter().any(|arg| arg == "--ignored") {
+                println!("a\u{202e}b\u{200b}c\x1b[2J: test");
+            }
+        }
+    "#;
+    let fixture = Fixture::copy("copy-file").file("tests/odd.rs", odd).manifest(|text| {
+        text.replace("[workspace]", "[[test]]\nname = \"odd\"\nharness = false\n\n[workspace]")
+    });
+    for format in ["pretty", "terse"] {
+        let listed =
+            common::run(fixture.command(["test", "--test", "odd", "--", "--list", "--format", format]))
+                .expect(0);
+        assert!(listed.stdout.contains("a\\u{202e}b\\u{200b}c\\x1b[2J: test\n"), "{:?}", listed.stdout);
+        assert!(!listed.stdout.contains(['\u{202e}', '\u{200b}', '\x1b']), "{:?}", listed.stdout);
+    }
+}
+
 #[test]
 fn filters_choose_as_libtest_does() {
     let fixture = with_tests(FOUR);

@@ -21,6 +21,17 @@ pub fn rustc(flags: &CargoFlags, current_dir: &Path) -> OsString {
     program("RUSTC", "rustc", flags, current_dir).unwrap_or_else(|| "rustc".into())
 }
 
+/// `build.target-dir` in the text of one configuration file, as it is written there.
+pub fn target_dir(text: &str) -> Option<PathBuf> {
+    let document = Document::parse(text).ok()?;
+    build_value(document.as_table(), "target-dir").map(PathBuf::from)
+}
+
+/// Whether the text of a configuration file may speak of other files: `include`, or no TOML.
+pub(super) fn may_include(text: &str) -> bool {
+    Document::parse(text).map_or(true, |document| document.as_table().contains_key("include"))
+}
+
 fn program(variable: &str, key: &str, flags: &CargoFlags, current_dir: &Path) -> Option<OsString> {
     // An empty value switches it off.
     let non_empty = |value: OsString| (!value.is_empty()).then_some(value);

@@ -92,6 +92,9 @@ pub struct Workspace {
     pub manifest: Arc<SourceFile>,
     /// The user's target directory, absolute: `--target-dir`, or what cargo would take.
     pub target_dir: PathBuf,
+    /// The target directory by the word of the user alone, absolute: `--target-dir`, `CARGO_TARGET_DIR` or
+    /// `CARGO_BUILD_TARGET_DIR`. `None` if none of them is given, whatever the repository's configuration says.
+    pub users_target_dir: Option<PathBuf>,
     /// The folder the command was given in.
     pub current_dir: PathBuf,
     /// Every member.
@@ -156,7 +159,14 @@ impl Workspace {
             Some(given) => current_dir.join(given),
             None => metadata.target_directory.into_std_path_buf(),
         };
-        Ok(Self { root, manifest, target_dir, current_dir: current_dir.into(), packages, default_members })
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let users_target_dir = flags.target_dir.clone();
+        let users_target_dir = users_target_dir
+            .or_else(|| variable("CARGO_TARGET_DIR"))
+            .or_else(|| variable("CARGO_BUILD_TARGET_DIR"))
+            .map(|given| current_dir.join(given));
+        let current_dir = current_dir.into();
+        Ok(Self { root, manifest, target_dir, users_target_dir, current_dir, packages, default_members })
     }
 }
 

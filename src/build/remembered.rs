@@ -169,7 +169,7 @@ fn stamps(
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
     let folders = current_dir.ancestors().map(|folder| folder.join(".cargo")).chain(home);
     for file in folders.flat_map(|folder| [folder.join("config"), folder.join("config.toml")]) {
-        if fs::read_to_string(&file).is_ok_and(|text| text.contains("include")) {
+        if fs::read_to_string(&file).is_ok_and(|text| super::config::may_include(&text)) {
             return None;
         }
         content(file);

@@ -233,6 +233,7 @@ mod tests {
             root: "/ws".into(),
             manifest,
             target_dir: "/ws/target".into(),
+            users_target_dir: None,
             current_dir: "/ws".into(),
             packages,
             default_members: vec![0],

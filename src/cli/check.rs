@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
 use crate::kernel;
 use crate::policy::lint::{About, lint};
-use crate::policy::{PackagePolicy, Provenance};
+use crate::policy::{MOST_MISTAKES, PackagePolicy, Provenance};
 use crate::report::escape;
 use crate::runner::Failure;
 use crate::runner::places::Disk;
@@ -120,8 +120,12 @@ fn lints(
     files: &[&Arc<SourceFile>],
 ) -> Vec<Diagnostic> {
     let found = lint(policy, places, &Disk);
+    let more = found.len().saturating_sub(MOST_MISTAKES);
+    let more =
+        (more > 0).then(|| Diagnostic::warning("more", format!("and {more} more messages of this kind")));
     found
         .into_iter()
+        .take(MOST_MISTAKES)
         .map(|lint| {
             let provenance = match lint.about {
                 About::Grant(grant) => &grant.provenance,
@@ -129,6 +133,7 @@ fn lints(
             };
             at(Diagnostic::warning(lint.code, lint.message), provenance, files)
         })
+        .chain(more)
         .collect()
 }
 

@@ -24,6 +24,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// Lines of a change that are shown.
+const MOST_CHANGES: usize = 60;
+
 /// A package whose manifest may be changed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fixing<'a> {
@@ -230,7 +233,16 @@ fn difference(shown: &str, before: &str, after: &str) -> String {
         .context_radius(3)
         .header(&format!("a/{shown}"), &format!("b/{shown}"))
         .to_string();
-    escape::block(text.as_bytes())
+    let lines = text.lines().count();
+    if lines <= MOST_CHANGES {
+        return escape::block(text.as_bytes());
+    }
+    let first: String = text.lines().take(MOST_CHANGES).map(|line| format!("{line}\n")).collect();
+    format!(
+        "{}[… {} more lines; `git diff` shows all …]\n",
+        escape::block(first.as_bytes()),
+        lines - MOST_CHANGES
+    )
 }
 
 #[cfg(test)]

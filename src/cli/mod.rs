@@ -3,6 +3,7 @@
 #[expect(missing_docs, reason = "flattened groups are documented at their types")]
 pub mod args;
 mod attempts;
+mod ceilings;
 mod check;
 mod diff;
 mod docs;

@@ -8,7 +8,7 @@ use crate::event::{KernelReport, Report, RunEvent};
 use crate::exit_status::ExitStatus;
 use crate::report::locate::Prefix;
 use crate::report::progress::Progress;
-use crate::report::{All, Reporter, Unused, github, human, json, junit, messages, sarif};
+use crate::report::{All, Reporter, Unused, escape, github, human, json, junit, messages, sarif};
 use crate::runner::Failure;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -234,5 +234,5 @@ pub(super) fn plain(line: &str) {
 
 /// One line on standard error, for when there is no reporter (yet).
 pub(super) fn fatal(message: &str) {
-    plain(&format!("error: {message}"));
+    plain(&format!("error: {}", escape::line(message)));
 }

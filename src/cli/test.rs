@@ -14,7 +14,8 @@ use crate::build::owner::Packages;
 use crate::build::{CargoFlags, WASIP1, config, sandbox_dir, select};
 use crate::event::{KernelReport, Report, RunEvent, TestReport, TestVerdict};
 use crate::exit_status::ExitStatus;
-use crate::policy::PackagePolicy;
+use crate::policy::{MOST_MISTAKES, PackagePolicy};
+use crate::report::escape;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::libtest::{self, Layout};
 use crate::runner::test::{self as tests, Filter, Ignored, Means, Options, Shard, Suite};
@@ -225,6 +226,8 @@ fn permissions(
                 all.push(permissions);
             }
             Err(failure) => match &mut failed {
+                // There is more than enough to mend.
+                Some(before) if before.messages.len() > MOST_MISTAKES => {}
                 Some(before) => {
                     let new: Vec<_> =
                         failure.messages.into_iter().filter(|one| !before.messages.contains(one)).collect();
@@ -315,12 +318,11 @@ fn print(listed: &[tests::ListedSuite], terse: bool) -> ExitStatus {
     let mut text = String::new();
     for suite in listed {
         if !terse {
-            text += &format!("{}:\n", suite.binary);
+            text += &format!("{}:\n", escape::line(&suite.binary));
         }
         for test in &suite.tests {
-            // A name is the guest's word: it must not reach a terminal as it is.
-            let name: String =
-                test.name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+            // A name is the guest's word: it must not reach a terminal as it is. No name that rustc allows is changed.
+            let name = escape::line(&test.name);
             let indent = if terse { "" } else { "    " };
             text += &format!("{indent}{name}: {}\n", if test.bench { "benchmark" } else { "test" });
         }

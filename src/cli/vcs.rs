@@ -43,16 +43,29 @@ pub(super) fn check(manifest: &Path, args: &PolicyArgs) -> Result<(), Failure> {
 /// repository.
 fn status(manifest: &Path) -> Option<Vec<u8>> {
     let folder = manifest.parent()?;
-    let output = Command::new("git")
-        // Nothing that a repository's configuration names is started.
-        .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
-        .arg("-C")
-        .arg(folder)
+    let output = git(folder)
         .args(["status", "--porcelain", "--ignored", "--untracked-files=all", "--"])
         .arg(manifest.file_name().unwrap_or(OsStr::new("Cargo.toml")))
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .stdin(Stdio::null())
         .output()
         .ok()?;
     output.status.success().then_some(output.stdout)
+}
+
+/// A git command in a folder. It takes objects for what they are, fetches nothing, starts nothing that a repository's
+/// configuration names, and takes no folder of the tree for a repository that was put there.
+pub(super) fn git(folder: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.args(["--no-pager", "--no-replace-objects"])
+        .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
+        .args(["-c", "safe.bareRepository=explicit"])
+        .arg("-C")
+        .arg(folder)
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_GRAFT_FILE", "/dev/null")
+        // A clone without all objects would get them by whatever command its configuration names.
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_ALLOW_PROTOCOL", "none")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .stdin(Stdio::null());
+    git
 }

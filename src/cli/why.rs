@@ -284,8 +284,11 @@ fn render(why: &Why, covered: bool, help: &[String], permissions: &Permissions) 
             0 => "the command line".to_owned(),
             number => format!("{}:{number}", line(&because.manifest)),
         };
-        let by =
-            if because.by.is_empty() { String::new() } else { format!(", by {}", because.by.join(", ")) };
+        let by = if because.by.is_empty() {
+            String::new()
+        } else {
+            format!(", by {}", line(&because.by.join(", ")))
+        };
         let seen = because.r#as.map(|seen| format!(" as `{seen}`")).unwrap_or_default();
         _ = writeln!(
             text,

@@ -1,7 +1,8 @@
 //! Adds entries to and removes entries from the arrays of `[package.metadata.sandbox]`.
 
 use crate::diagnostic::Diagnostic;
-use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
+use crate::text::toml_string;
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Key, RawString, Table, TableLike, Value};
 
 /// One entry to write.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,13 +87,13 @@ fn add(root: &mut Item, addition: &Addition) -> Result<(), Diagnostic> {
 
 fn value_of(addition: &Addition) -> Value {
     if addition.by.is_empty() && !addition.protected && !addition.as_tmp {
-        return addition.entry.as_str().into();
+        return written(&addition.entry);
     }
     let name = if addition.table.last().is_some_and(|last| last == "env") { "name" } else { "path" };
     let mut table = InlineTable::new();
-    table.insert(name, addition.entry.as_str().into());
+    table.insert(name, written(&addition.entry));
     if !addition.by.is_empty() {
-        table.insert("by", Value::Array(addition.by.iter().map(String::as_str).collect()));
+        table.insert("by", Value::Array(addition.by.iter().map(|name| written(name)).collect()));
     }
     if addition.protected {
         table.insert("protected", true.into());
@@ -101,6 +102,23 @@ fn value_of(addition: &Addition) -> Value {
         table.insert("as", "/tmp".into());
     }
     table.into()
+}
+
+/// A string that a guest may have chosen. What cannot be seen is written as an escape, so that a reader of the manifest
+/// sees what is granted.
+fn written(text: &str) -> Value {
+    let plain = || Value::from(text);
+    if text.contains(crate::text::is_hidden) {
+        toml_string(text).parse().unwrap_or_else(|_| plain())
+    } else {
+        plain()
+    }
+}
+
+/// The same for a key.
+fn key_of(text: &str) -> Key {
+    let escaped = text.contains(crate::text::is_hidden).then(|| toml_string(text).parse().ok());
+    escaped.flatten().unwrap_or_else(|| Key::new(text))
 }
 
 /// Appends in the array's own style: on one line, or one entry a line with its indentation.
@@ -184,10 +202,10 @@ fn descend<'a>(item: &'a mut Item, keys: &[String]) -> Result<&'a mut Item, Diag
             let mut new = Table::new();
             new.set_implicit(!rest.is_empty());
             new.set_dotted(table.is_dotted());
-            table.insert(key, Item::Table(new));
+            table.insert_formatted(&key_of(key), Item::Table(new));
         }
         Item::Value(Value::InlineTable(table)) if !table.contains_key(key) => {
-            table.insert(key, Value::InlineTable(InlineTable::new()));
+            table.insert_formatted(&key_of(key), Value::InlineTable(InlineTable::new()));
         }
         _ => {}
     }

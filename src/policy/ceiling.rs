@@ -1,11 +1,11 @@
 //! `--ceiling`: what bounds the manifests. A grant that the ceiling does not provably cover is not
 //! granted, and said.
 
-use super::compare::covered;
+use super::compare::{Index, covered};
 use super::model::{ExceptionKind, Grant, LimitsPatch, PackagePolicy, Scope};
 use super::pattern::shown;
 use super::places::{Lookup, Places};
-use super::resolve::{Files, Manifests, Resolver, span_of};
+use super::resolve::{Files, MOST_MISTAKES, Manifests, Resolver, bounded, span_of};
 use super::schema::{self, Form};
 use crate::access::{ExceptionId, GrantId, OperationSet};
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
@@ -24,7 +24,8 @@ struct Layer {
 }
 
 impl Ceiling {
-    /// Reads a file with the tables at its top (`[fs]`), or a `Cargo.toml`.
+    /// Reads a file with the tables at its top (`[fs]`), or a `Cargo.toml`. Its variables mean `places` as they are
+    /// given: canonical, but found without the word of whom it is to bound.
     ///
     /// # Errors
     /// Every mistake in it.
@@ -36,7 +37,8 @@ impl Ceiling {
         Self::read(file, None, Form::Standalone, places, lookup)
     }
 
-    /// Reads the manifests of another revision. Its command-line grants are not looked at.
+    /// Reads the manifests of another revision. Its command-line grants are not looked at. `places` are as for
+    /// [`from_file`](Self::from_file).
     ///
     /// # Errors
     /// Every mistake in them.
@@ -63,14 +65,14 @@ impl Ceiling {
         lookup: &dyn Lookup,
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut out = Vec::new();
-        let mut resolver = Resolver::new(places, lookup, false);
+        let mut resolver = Resolver::of_ceiling(places, lookup);
         let package = schema::read(file, form, &mut out);
         let other = workspace.filter(|other| other.path != file.path);
         let shared = other.map(|file| schema::read(file, Form::Manifest, &mut out));
         let files = Files { package: file, workspace: other.unwrap_or(file) };
         let policy = resolver.merge(&package, shared.as_ref(), &files, &mut out);
         if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-            return Err(out);
+            return Err(bounded(out));
         }
         let name = file.path.display().to_string();
         Ok(Self { layers: vec![Layer { name, policy }] })
@@ -81,15 +83,25 @@ impl Ceiling {
     pub(super) fn apply(&self, policy: &mut PackagePolicy, files: &Files<'_>, out: &mut Vec<Diagnostic>) {
         for layer in &self.layers {
             let grants = std::mem::take(&mut policy.grants);
+            let index = Index::new(&layer.policy.grants);
+            let mut said = 0;
             for mut grant in grants {
                 let covered = if grant.provenance.file.as_os_str().is_empty() {
                     grant.operations
                 } else {
                     // Where the private directory is seen is no matter of what may be done there.
-                    covered(layer.policy.grants.iter(), &Grant { as_tmp: false, ..grant.clone() })
+                    let grant = Grant { as_tmp: false, ..grant.clone() };
+                    covered(index.candidates(&grant).map(|(_, wide)| wide), &grant)
                 };
                 if covered != grant.operations {
-                    out.push(layer.above(&grant, covered, files));
+                    said += 1;
+                    // What nobody is shown needs no place.
+                    let shown = said <= MOST_MISTAKES;
+                    out.push(if shown {
+                        layer.above(&grant, covered, files)
+                    } else {
+                        Diagnostic::warning("above-ceiling", "")
+                    });
                     let lost = grant.operations.difference(covered);
                     policy.above.push(Grant { operations: lost, ..grant.clone() });
                     grant.operations = covered;

@@ -1,7 +1,7 @@
 //! What is allowed in a manifest and still not what anybody wants: grants of nothing, grants inside
 //! another, exceptions that except nothing, and grants of places to look at twice.
 
-use super::compare::covered;
+use super::compare::{Index, covered};
 use super::matching::{literal_prefix, may_contain};
 use super::model::{Exception, ExceptionKind, Grant, GrantPattern, PackagePolicy, PathBase, PathPattern};
 use super::pattern::{joined, literals, shown};
@@ -33,11 +33,12 @@ pub enum About<'a> {
 /// Looks at every entry of a package. `places` must be canonical.
 pub fn lint<'a>(policy: &'a PackagePolicy, places: &Places, lookup: &dyn Lookup) -> Vec<Lint<'a>> {
     let protected = Protected::new(places);
+    let index = Index::new(&policy.grants);
     let mut lints = Vec::new();
-    for (index, grant) in policy.grants.iter().enumerate() {
+    for (at, grant) in policy.grants.iter().enumerate() {
         let mut add = |code, message| lints.push(Lint { code, about: About::Grant(grant), message });
         let text = shown(&grant.provenance.text);
-        if let Some(other) = wider(policy, index) {
+        if let Some(other) = wider(&index, at, grant) {
             add(
                 "needless-grant",
                 format!(
@@ -48,7 +49,7 @@ pub fn lint<'a>(policy: &'a PackagePolicy, places: &Places, lookup: &dyn Lookup)
             );
         }
         let GrantPattern::Path(pattern) = &grant.pattern else { continue };
-        if pattern.base == PathBase::Root && is_missing(policy, grant, pattern, lookup) {
+        if pattern.base == PathBase::Root && is_missing(&index, grant, pattern, lookup) {
             add("missing-path", format!("`{text}` does not exist, and nothing may create it"));
         }
         if let Some(why) = sensitive(&protected, places, grant, pattern) {
@@ -70,17 +71,16 @@ pub fn lint<'a>(policy: &'a PackagePolicy, places: &Places, lookup: &dyn Lookup)
 
 /// Another grant that gives all that this one gives. Of two that say the same, the later one is
 /// needless.
-fn wider(policy: &PackagePolicy, index: usize) -> Option<&Grant> {
-    let grant = &policy.grants[index];
+fn wider<'a>(index: &Index<'a>, at: usize, grant: &Grant) -> Option<&'a Grant> {
     let gives_all =
         |wide: &Grant, narrow: &Grant| covered(std::iter::once(wide), narrow).contains_all(narrow.operations);
-    let mut others = policy.grants.iter().enumerate().filter(|(other, _)| *other != index);
+    let mut others = index.candidates(grant).filter(|(other, _)| *other != at);
     let found =
-        others.find(|(other, wide)| gives_all(wide, grant) && (*other < index || !gives_all(grant, wide)));
+        others.find(|(other, wide)| gives_all(wide, grant) && (*other < at || !gives_all(grant, wide)));
     found.map(|(_, wide)| wide)
 }
 
-fn is_missing(policy: &PackagePolicy, grant: &Grant, pattern: &PathPattern, lookup: &dyn Lookup) -> bool {
+fn is_missing(index: &Index<'_>, grant: &Grant, pattern: &PathPattern, lookup: &dyn Lookup) -> bool {
     let prefix = literal_prefix(&pattern.components);
     if lookup.resolve(&joined(prefix)).exists {
         return false;
@@ -93,7 +93,7 @@ fn is_missing(policy: &PackagePolicy, grant: &Grant, pattern: &PathPattern, look
     };
     // A file that may be there or not is looked at with `stat`.
     grant.operations != OperationSet::of(Operation::Stat)
-        && !policy.grants.iter().any(|other| creates(&other))
+        && !index.candidates(grant).any(|(_, other)| creates(&other))
 }
 
 fn sensitive(protected: &Protected, places: &Places, grant: &Grant, pattern: &PathPattern) -> Option<String> {

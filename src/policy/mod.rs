@@ -10,6 +10,7 @@ pub mod decide;
 pub mod folded;
 pub mod lint;
 pub mod matching;
+mod membership;
 pub mod model;
 pub mod pattern;
 mod places;
@@ -26,12 +27,13 @@ mod words;
 pub use ceiling::Ceiling;
 pub use command_line::{CommandLineGrants, Flag};
 pub use decide::{Decider, Recent, Rights};
+pub use membership::{Membership, Root};
 pub use model::{
     Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
     PathBase, PathPattern, Policy, Provenance, Scope,
 };
 pub use places::{Lookup, Places, Resolved};
-pub use resolve::{Loaded, Manifests, Wasi, load};
+pub use resolve::{Loaded, MOST_MISTAKES, Manifests, Wasi, load};
 pub use select::{Bindings, TargetKind, case_matches};
 pub use suggest::{Suggested, Suggestion, Target, suggest};
 pub use view::{TMP, TmpNames, TmpView};

@@ -2,13 +2,15 @@
 
 mod parts;
 
-pub(super) use parts::span_of;
+pub use parts::MOST_MISTAKES;
+pub(super) use parts::{bounded, span_of};
 
 use super::ceiling::Ceiling;
 use super::command_line::CommandLineGrants;
 use super::matching::literal_prefix;
 use super::model::{
     Component, Exception, ExceptionKind, GrantPattern, LimitsPatch, PackagePolicy, PathBase, PathPattern,
+    Scope,
 };
 use super::pattern::{joined, literals, parse_env, parse_path, shown};
 use super::places::{Lookup, Places, bytes};
@@ -66,7 +68,7 @@ pub fn load(
     ceiling: Option<&Ceiling>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut out = Vec::new();
-    let mut resolver = Resolver::new(places, lookup, true);
+    let mut resolver = Resolver::new(places, lookup);
     let package = schema::read(&manifests.package, Form::Manifest, &mut out);
     let other = manifests.workspace.as_ref().filter(|file| file.path != manifests.package.path);
     let workspace = other.map(|file| schema::read(file, Form::Manifest, &mut out));
@@ -80,7 +82,7 @@ pub fn load(
     policy.tmp_names = TmpNames::of(places).and(TmpNames::of(&resolver.places));
     views(&policy, &files, &mut out);
     policy.links = resolver.links.into_iter().collect();
-    out.sort_by_key(|diagnostic| diagnostic.severity);
+    let out = bounded(out);
     if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(out);
     }
@@ -89,8 +91,12 @@ pub fn load(
 
 /// The private directory cannot stand for a `/tmp` that something else speaks of as a whole.
 fn views(policy: &PackagePolicy, files: &Files<'_>, out: &mut Vec<Diagnostic>) {
+    let mut known: Option<(&Scope, Option<String>)> = None;
     for grant in policy.grants.iter().filter(|grant| grant.as_tmp) {
-        let Some(why) = policy.speaks_of_tmp(&grant.scope) else { continue };
+        if known.as_ref().is_none_or(|(scope, _)| *scope != &grant.scope) {
+            known = Some((&grant.scope, policy.speaks_of_tmp(&grant.scope)));
+        }
+        let Some(why) = known.clone().and_then(|(_, why)| why) else { continue };
         let message = "the private directory cannot stand in the place of `/tmp` here";
         let diagnostic = Diagnostic::error("bad-view", message).note(why);
         out.push(match span_of(&grant.provenance, files) {
@@ -117,10 +123,17 @@ pub(super) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(places: &Places, lookup: &'a dyn Lookup, checks: bool) -> Self {
+    fn new(places: &Places, lookup: &'a dyn Lookup) -> Self {
         let (places, links) = places.canonical(lookup);
         let protected = Protected::new(&places);
-        Self { places, lookup, protected, checks, links: links.into_iter().collect() }
+        Self { places, lookup, protected, checks: true, links: links.into_iter().collect() }
+    }
+
+    /// For a ceiling. Its places are taken as they are: a link on the way to one could be the word of whom the
+    /// ceiling is to bound.
+    pub(super) fn of_ceiling(places: &Places, lookup: &'a dyn Lookup) -> Self {
+        let protected = Protected::new(places);
+        Self { places: places.clone(), lookup, protected, checks: false, links: BTreeSet::new() }
     }
 
     /// What the manifests say, merged: the workspace's table first.
@@ -315,7 +328,7 @@ impl<'a> Resolver<'a> {
         let place = &conflict.place;
         let why = conflict.why;
         if conflict.exact {
-            let flag = super::words::quoted(&entry.text);
+            let flag = crate::text::toml_string(&entry.text);
             return Diagnostic::error(code, format!("`{text}` is in a {word} place, `{place}`: {why}"))
                 .help_paste("if that is meant, say so", format!("{{ path = {flag}, protected = true }}"));
         }

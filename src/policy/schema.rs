@@ -38,7 +38,7 @@ pub(super) fn read(file: &Arc<SourceFile>, form: Form, out: &mut Vec<Diagnostic>
             return RawManifest::default();
         }
     };
-    let mut reader = Reader { file, lines: line_starts(&file.text), entries: 0, out };
+    let mut reader = Reader { file, lines: line_starts(&file.text), column: (0, 0, 0), entries: 0, out };
     let root = document.as_table();
     let mut manifest = RawManifest::default();
     if form == Form::Standalone && !root.contains_key("package") && !root.contains_key("workspace") {
@@ -62,6 +62,8 @@ fn line_starts(text: &str) -> Vec<usize> {
 struct Reader<'a> {
     file: &'a Arc<SourceFile>,
     lines: Vec<usize>,
+    /// A line, a place in it, and the characters before that: the next entry is seldom far from the last.
+    column: (usize, usize, usize),
     entries: usize,
     out: &'a mut Vec<Diagnostic>,
 }

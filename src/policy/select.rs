@@ -2,7 +2,8 @@
 
 use super::matching::glob_matches;
 use super::model::{
-    Exception, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy, PathBase, PathPattern, Policy, Scope,
+    Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy, PathBase, PathPattern,
+    Policy, Scope,
 };
 use super::pattern::{literals, parse_name};
 use super::places::bytes;
@@ -31,15 +32,22 @@ pub struct Bindings {
 impl PackagePolicy {
     /// What applies to one target, or, with `test`, to that test of it.
     pub fn for_target(&self, kind: TargetKind, name: &str, test: Option<&str>, bind: &Bindings) -> Policy {
-        let tests = test.is_some() || kind == TargetKind::Test;
-        let applies = |scope: &Scope| match scope {
-            Scope::Always => true,
-            Scope::Test => tests,
-            Scope::Bin(bin) => !tests && kind == TargetKind::Bin && bin == name,
-            Scope::Example(example) => !tests && kind == TargetKind::Example && example == name,
-            Scope::Case { name, .. } => test.is_some_and(|test| case_matches(name, test)),
-        };
+        let applies = |scope: &Scope| applies(scope, kind, name, test);
         self.cut(applies, applies, bind)
+    }
+
+    /// The entries among the exceptions of that: a small part of it, for one violation of many.
+    pub(super) fn excepted(
+        &self,
+        kind: TargetKind,
+        name: &str,
+        test: Option<&str>,
+        bind: &Bindings,
+    ) -> impl Iterator<Item = Exception> {
+        let entries = self.exceptions.iter().filter(|exception| exception.kind != ExceptionKind::Protected);
+        entries
+            .filter(move |exception| applies(&exception.scope, kind, name, test))
+            .filter_map(move |exception| bind_exception(exception, bind))
     }
 
     /// The union of what tests may do, for the process that all of them are forked from: grants
@@ -120,6 +128,18 @@ impl PackagePolicy {
     }
 }
 
+/// Whether what has this scope applies to a target, or to a test of it.
+fn applies(scope: &Scope, kind: TargetKind, name: &str, test: Option<&str>) -> bool {
+    let tests = test.is_some() || kind == TargetKind::Test;
+    match scope {
+        Scope::Always => true,
+        Scope::Test => tests,
+        Scope::Bin(bin) => !tests && kind == TargetKind::Bin && bin == name,
+        Scope::Example(example) => !tests && kind == TargetKind::Example && example == name,
+        Scope::Case { name, .. } => test.is_some_and(|test| case_matches(name, test)),
+    }
+}
+
 impl LimitsPatch {
     /// Replaces what the patch says.
     pub fn apply(&self, limits: &mut Limits) {
@@ -134,6 +154,10 @@ impl LimitsPatch {
 
 /// Whether a test's name matches the `name` of a case.
 pub fn case_matches(pattern: &str, test: &str) -> bool {
+    // Most cases name one test, and a manifest may have thousands.
+    if !pattern.is_empty() && pattern.len() < 1024 && !pattern.contains(['*', '?', '[', '{', '}', '\0']) {
+        return pattern == test;
+    }
     parse_name(pattern).is_ok_and(|pieces| glob_matches(&pieces, test.as_bytes()))
 }
 

@@ -2,15 +2,15 @@
 
 use super::decide::Decider;
 use super::matching::covers_path;
-use super::model::{Exception, ExceptionKind, PackagePolicy, PathPattern, Scope};
+use super::model::{Exception, PackagePolicy, PathPattern, Scope};
 use super::pattern::{escape, parse_env, parse_path, shown};
 use super::places::{Places, bytes};
 use super::protected::{Conflict, Protected, entry_for};
 use super::resolve::operations;
 use super::schema::EntryKey;
 use super::select::{Bindings, TargetKind};
-use super::words::quoted;
-use crate::access::{Access, Decision, Operation, Resource};
+use crate::access::{Access, Decision, Operation, OperationSet, Resource};
+use crate::text::toml_string as quoted;
 use std::path::Path;
 
 /// Who tried.
@@ -164,14 +164,11 @@ fn path_entry(
     scope: &Scope,
 ) -> Result<Entry, String> {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
-    let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
-    let binds = |exception: &&Exception| {
-        exception.kind != ExceptionKind::Protected
-            && std::iter::once(&exception.pattern)
-                .chain(&exception.target)
-                .any(|own| covers_path(own, &names))
+    let binds = |exception: &Exception| {
+        std::iter::once(&exception.pattern).chain(&exception.target).any(|own| covers_path(own, &names))
     };
-    if let Some(exception) = cut.exceptions.iter().find(binds) {
+    let mut excepted = policy.excepted(target.kind, target.name, target.test, target.bind);
+    if let Some(exception) = excepted.find(binds) {
         let place = &exception.provenance;
         let at = match place.line {
             0 => String::new(),
@@ -201,9 +198,11 @@ fn path_entry(
     }
     // Whoever changes something there means a place for temporary files; whoever only looks may mean
     // what others have put there.
-    if matches!(key, EntryKey::Write | EntryKey::Delete) && policy.could_stand(path, scope, &cut, target.bind)
-    {
-        return Ok(tmp_as(true));
+    if matches!(key, EntryKey::Write | EntryKey::Delete) && path.starts_with(b"/tmp") {
+        let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
+        if policy.could_stand(path, scope, &cut, target.bind) {
+            return Ok(tmp_as(true));
+        }
     }
     let Some(entry) = entry_for(path, places) else {
         return Err("a manifest cannot name this path: it is not valid UTF-8".to_owned());
@@ -213,7 +212,15 @@ fn path_entry(
         Ok(parsed) if parsed == means => {}
         _ => return Err("a manifest cannot name this path".to_owned()),
     }
-    match Protected::new(places).conflict(operations(key), &means) {
+    let protected = Protected::new(places);
+    if key == EntryKey::Stat
+        && let Some(inside) = holds_everything(&protected, places, &means)
+    {
+        return Err(format!(
+            "no entry can allow it: one for a directory covers all beneath it, `{inside}` too"
+        ));
+    }
+    match protected.conflict(operations(key), &means) {
         Some(conflict) if !conflict.exact => Err(format!(
             "no entry can allow it: it contains the {} place `{}` ({})",
             if conflict.sensitive { "sensitive" } else { "protected" },
@@ -222,6 +229,20 @@ fn path_entry(
         )),
         conflict => Ok(Entry { entry, conflict, as_tmp: false }),
     }
+}
+
+/// What a directory holds that nobody would want to be looked at along with it: a place with keys, or all that the user
+/// works on. An entry covers what is beneath it, so there is none for such a directory alone.
+fn holds_everything(protected: &Protected, places: &Places, means: &PathPattern) -> Option<String> {
+    let conflict = protected.conflict(OperationSet::FS_READ, means).filter(|conflict| !conflict.exact);
+    let roots = [Some(&places.workspace), Some(&places.package), places.home.as_ref()];
+    let beneath = |root: &&std::path::PathBuf| {
+        let root = PathPattern::at(bytes(root)).components;
+        root.len() > means.components.len() && root.starts_with(&means.components)
+    };
+    conflict
+        .map(|conflict| conflict.place)
+        .or_else(|| roots.into_iter().flatten().find(beneath).map(|root| shown(&root.display().to_string())))
 }
 
 /// The table that the entry belongs to, and a note where that is not plain.

@@ -1,4 +1,4 @@
-//! Words in messages: the nearest known one, and text that is safe to paste.
+//! Words in messages: the nearest known one, and those of others in our style.
 
 /// The known word nearest to a misspelt one, if one is near.
 pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -35,28 +35,9 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// A TOML basic string that holds `text`, with everything escaped that could mislead a reader.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_control() || misleading(c) => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// Characters that change how the text around them is shown, or that cannot be seen.
-fn misleading(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
+/// Somebody else's message in the style of ours: one line that begins in lower case.
 pub(super) fn lower_first(text: &str) -> String {
+    let text = text.trim_end().replace('\n', ", ");
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

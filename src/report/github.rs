@@ -9,7 +9,7 @@ use super::human::{Human, Options};
 use super::json::wire::{Severity, TestVerdict, Verdict};
 use super::json::{Report as Wire, wire};
 use super::locate::{Location, Prefix};
-use super::{Reporter, Unused, escape, render, summary, unite};
+use super::{Reporter, Unused, escape, fold, render, summary, unite};
 use crate::diagnostic;
 use crate::event::RunEvent;
 use std::fmt::Write as _;
@@ -24,6 +24,7 @@ pub struct Github<W: Write> {
     base: Option<std::path::PathBuf>,
     token: String,
     messages: Vec<wire::Message>,
+    left_out: usize,
     failed: Option<io::Error>,
 }
 
@@ -37,7 +38,7 @@ impl<W: Write> Github<W> {
         let unused = options.unused;
         let base = options.base.clone();
         let human = Human::new(out, options);
-        Ok(Self { human, prefix, unused, base, token, messages: Vec::new(), failed: None })
+        Ok(Self { human, prefix, unused, base, token, messages: Vec::new(), left_out: 0, failed: None })
     }
 
     /// Where it writes to.
@@ -50,6 +51,9 @@ impl<W: Write> Github<W> {
         let mut text = format!("::{}::\n", self.token);
         for message in &self.messages {
             text += &self.message(message);
+        }
+        if self.left_out > 0 {
+            text += &command("warning", None, "cargo-sandbox", &format!("{} more messages", self.left_out));
         }
         text += annotations;
         let out = self.human.get_mut();
@@ -69,9 +73,9 @@ impl<W: Write> Github<W> {
             self.prefix.file(file, span.line)
         });
         let notes = message.notes.iter().chain(message.help.iter().map(|help| &help.message));
-        let mut body = escape::block(message.message.as_bytes());
+        let mut body = escape::line(&message.message).into_owned();
         for note in notes {
-            _ = write!(body, "\n{}", escape::block(note.as_bytes()));
+            _ = write!(body, "\n{}", escape::line(note));
         }
         let title = if message.code.is_empty() { "cargo-sandbox" } else { &message.code };
         command(level, place.as_ref(), title, &body)
@@ -80,12 +84,14 @@ impl<W: Write> Github<W> {
 
 impl<W: Write> Reporter for Github<W> {
     fn event(&mut self, event: &RunEvent) {
-        if let RunEvent::Message(message) = event {
-            self.messages.push(message.into());
-        }
-        if let RunEvent::TargetFinished(target) = event {
-            self.messages.extend(target.notes.iter().map(Into::into));
-        }
+        let messages = match event {
+            RunEvent::Message(message) => std::slice::from_ref(message),
+            RunEvent::TargetFinished(target) => target.notes.as_slice(),
+            _ => &[],
+        };
+        let room = MOST_ANNOTATIONS.saturating_sub(self.messages.len()).min(messages.len());
+        self.messages.extend(messages[..room].iter().map(Into::into));
+        self.left_out += messages.len() - room;
         self.human.event(event);
     }
 
@@ -101,21 +107,28 @@ impl<W: Write> Reporter for Github<W> {
     }
 }
 
-/// The annotations of a report, one line each: violations, tests that did not pass, unused grants
+/// Annotations of one kind that are written; the rest is counted. GitHub shows far fewer of a step.
+const MOST_ANNOTATIONS: usize = 50;
+
+/// The annotations of a report, one line each: causes of violations, tests that did not pass, unused grants
 /// as `unused` says, and the verdict.
 pub fn annotations(report: &Wire, prefix: &Prefix, unused: Unused) -> String {
     let mut text = String::new();
-    for united in unite::wire(report) {
-        let violation = united.violation;
+    let causes = fold::causes(unite::wire(report));
+    let mut shown = fold::by_kind(&causes);
+    let rest = shown.split_off(shown.len().min(MOST_ANNOTATIONS));
+    shown.sort_unstable();
+    for cause in shown.into_iter().map(|index| &causes[index]) {
+        let violation = cause.first.violation;
         let mut body = render::title(violation);
         let attribution = render::attribution(violation);
         if !attribution.is_empty() {
             _ = write!(body, "\nfrom {attribution}");
         }
-        for note in render::notes(&united) {
+        for note in render::notes_of_cause(cause) {
             _ = write!(body, "\n{note}");
         }
-        if let Some(suggestion) = &violation.suggestion {
+        if let Some(suggestion) = &cause.suggestion() {
             let manifest = escape::line(&suggestion.manifest);
             let paste = escape::block(suggestion.paste.as_bytes());
             _ = write!(body, "\nto allow it, add to {manifest}:\n{paste}");
@@ -124,6 +137,10 @@ pub fn annotations(report: &Wire, prefix: &Prefix, unused: Unused) -> String {
         let place = prefix.violation(violation);
         text += &command(level, place.as_ref(), violation.operation.code(), &body);
     }
+    if let Some(rest) = fold::rest(rest.into_iter().map(|index| &causes[index])) {
+        text += &command("error", None, "cargo-sandbox", &rest);
+    }
+    let mut failed = 0;
     for test in report.targets.iter().flat_map(|target| &target.tests) {
         let what = match test.verdict {
             TestVerdict::Failed => "failed",
@@ -133,11 +150,22 @@ pub fn annotations(report: &Wire, prefix: &Prefix, unused: Unused) -> String {
             TestVerdict::Violated if test.passed == Some(false) => "failed",
             _ => continue,
         };
-        let name = format!("{} {}", escape::line(&test.binary), escape::line(&test.name));
-        text += &command("error", None, "test", &format!("test {name} {what}"));
+        failed += 1;
+        if failed <= MOST_ANNOTATIONS {
+            let name = format!("{} {}", escape::line(&test.binary), escape::line(&test.name));
+            text += &command("error", None, "test", &format!("test {} {what}", fold::short(&name)));
+        }
+    }
+    if failed > MOST_ANNOTATIONS {
+        let more = format!("{} more tests did not pass", failed - MOST_ANNOTATIONS);
+        text += &command("error", None, "test", &more);
     }
     let severity = unused.severity(report);
-    for grant in report.unused.iter().filter(|_| severity.is_some()) {
+    if severity.is_some() && report.unused.len() > MOST_ANNOTATIONS {
+        let more = format!("{} more unused grants", report.unused.len() - MOST_ANNOTATIONS);
+        text += &command("warning", None, "unused-grant", &more);
+    }
+    for grant in report.unused.iter().filter(|_| severity.is_some()).take(MOST_ANNOTATIONS) {
         let level = if severity == Some(diagnostic::Severity::Error) { "error" } else { "warning" };
         let place = prefix.grant(&grant.place);
         text += &command(level, place.as_ref(), "unused-grant", &render::unused_title(grant));

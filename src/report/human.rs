@@ -1,13 +1,16 @@
 //! What a person reads, on standard error: status lines, tests as they end, the output of those
-//! that failed, and at the end every violation once and one line that sums it up.
+//! that failed, and at the end every cause of violations once and one line that sums it up. Whatever a guest
+//! does, it is no more than a person reads: [`fold`] has the bounds.
 
 use super::excerpt::excerpt;
 use super::json::{Report as Wire, wire};
 use super::progress::Progress;
-use super::{Reporter, Unused, escape, render, summary, unite};
-use crate::diagnostic::Severity;
+use super::{Reporter, Unused, escape, fold, render, summary, unite};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GuestOutcome, RunEvent, TestId, TestReport, TestVerdict};
+use annotate_snippets::Renderer;
 use anstyle::{AnsiColor, Style};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -18,6 +21,16 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const ODD: Style = AnsiColor::Yellow.on_default().bold();
 const NAME: Style = AnsiColor::Magenta.on_default().bold();
 const TEST: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Lines that stay for the parts of the end, as each of them begins.
+const FOR_THE_END: usize = 110;
+const FOR_WHAT_FOLLOWS_VIOLATIONS: usize = 40;
+const FOR_WHAT_FOLLOWS_UNUSED: usize = 20;
+const FOR_FAILURES: usize = 12;
+/// Accesses that are named beside a test's line.
+const MOST_ATTEMPTS: usize = 4;
+/// Lines of the output of all failed tests together. What a guest prints is no word of ours.
+const MOST_OUTPUT: usize = 1000;
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +78,14 @@ pub struct Human<W: Write> {
     out: W,
     options: Options,
     progress: Progress,
+    /// The tests that went wrong, in a line or two each, and how many there are.
     failures: Vec<String>,
+    failure_count: usize,
+    room: fold::Room,
+    /// Messages that were not shown for lack of room.
+    left_out: [usize; 3],
+    /// Lines of the output of failed tests that may still be shown.
+    output_lines: usize,
     failed: Option<io::Error>,
     /// The beginning of a character that the last piece of output ended in, and whose it is.
     rest: (Option<TestId>, Vec<u8>),
@@ -84,6 +104,10 @@ impl<W: Write> Human<W> {
             options,
             progress,
             failures: Vec::new(),
+            failure_count: 0,
+            room: fold::Room::default(),
+            left_out: [0; 3],
+            output_lines: MOST_OUTPUT,
             failed: None,
             rest: (None, Vec::new()),
             open_line: false,
@@ -137,9 +161,88 @@ impl<W: Write> Human<W> {
         format!(
             "{} [{time}] {} {}",
             self.paint(style, &format!("{verb:>12}")),
-            self.paint(NAME, &escape::line(&test.binary)),
-            self.paint(TEST, &escape::line(&test.name))
+            self.paint(NAME, &fold::short(&escape::line(&test.binary))),
+            self.paint(TEST, &fold::short(&escape::line(&test.name)))
         )
+    }
+
+    /// Shows a message, or counts it where there is no room.
+    fn message(&mut self, message: &Diagnostic) {
+        let kind = message.severity as usize;
+        // An error is worth more than what was said before it.
+        let later = if message.severity == Severity::Error { FOR_THE_END / 2 } else { FOR_THE_END };
+        // What does not fit is not even looked at: each is as long as the file that it is about.
+        let shown = (self.left_out[kind] == 0).then(|| {
+            let renderer = render::renderer(self.options.styled);
+            let text = render::diagnostic(message, self.options.base.as_deref(), &renderer);
+            self.room.take(&format!("{text}\n"), later)
+        });
+        match shown.flatten() {
+            Some(text) => {
+                self.print(&text);
+                self.said = false;
+            }
+            None => self.left_out[kind] += 1,
+        }
+    }
+
+    /// Says how many messages were not shown.
+    fn say_left_out(&mut self) {
+        let counts = std::mem::take(&mut self.left_out);
+        let words = [("error", Severity::Error), ("warning", Severity::Warning), ("note", Severity::Note)];
+        let parts: Vec<String> = words
+            .into_iter()
+            .map(|(word, severity)| (word, counts[severity as usize]))
+            .filter(|(_, count)| *count > 0)
+            .map(|(word, count)| format!("{count} more {word}{}", if count == 1 { "" } else { "s" }))
+            .collect();
+        if !parts.is_empty() {
+            self.gap();
+            self.note(&format!("{}; `--message-format json` has all of them", parts.join(", ")));
+        }
+    }
+
+    /// Each cause of violations as long as there is room, one of each kind first; then how many more there are.
+    fn violations(&mut self, report: &Wire, renderer: &Renderer) {
+        let causes = fold::causes(unite::wire(report));
+        let mut shown: BTreeMap<usize, String> = BTreeMap::new();
+        for index in fold::by_kind(&causes) {
+            let text = format!("{}\n", render::cause(&causes[index], renderer));
+            let Some(text) = self.room.take(&text, FOR_WHAT_FOLLOWS_VIOLATIONS) else { break };
+            shown.insert(index, text);
+        }
+        for text in shown.values() {
+            self.gap();
+            self.print(text.strip_suffix('\n').unwrap_or(text));
+        }
+        let left_out = causes.iter().enumerate().filter(|(index, _)| !shown.contains_key(index));
+        if let Some(rest) = fold::rest(left_out.map(|(_, cause)| cause)) {
+            self.gap();
+            self.note(&format!("{rest}; `--report` has all of them"));
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        let note = format!("{}: {}\n", self.paint(GOOD, "note"), escape::line(text));
+        self.print(&note);
+    }
+
+    /// What was tried, beneath the line of a test.
+    fn attempts(&mut self, test: &TestReport) -> String {
+        let mut text = String::new();
+        let violations: Vec<_> = test.violations.iter().map(wire::Violation::from).collect();
+        let united = unite::violations(&violations);
+        for (index, one) in united.iter().enumerate() {
+            if !self.room.take_line(FOR_THE_END - 10) {
+                break;
+            }
+            if index == MOST_ATTEMPTS {
+                _ = writeln!(text, "{:>12} and {} more", "", united.len() - index);
+                break;
+            }
+            _ = writeln!(text, "{:>12} {}", "", render::short_attempt(one.violation));
+        }
+        text
     }
 
     fn output(&mut self, test: Option<&TestId>, bytes: &[u8]) {
@@ -180,22 +283,22 @@ impl<W: Write> Human<W> {
             _ = write!(text, " ({} attempts)", test.attempts);
         }
         if let Some(end) = test.outcome.as_ref().filter(|_| is_bad(test.verdict)).and_then(ending) {
-            _ = write!(text, " ({})", escape::line(&end));
+            _ = write!(text, " ({})", fold::short(&escape::line(&end)));
         }
         if !test.reason.is_empty() {
-            _ = write!(text, " ({})", escape::line(&test.reason));
+            _ = write!(text, " ({})", fold::short(&escape::line(&test.reason)));
         }
         text.push('\n');
-        let violations: Vec<_> = test.violations.iter().map(wire::Violation::from).collect();
-        for united in unite::violations(&violations) {
-            _ = writeln!(text, "{:>12} {}", "", render::attempt(united.violation));
-        }
+        text += &self.attempts(test);
         if is_bad(test.verdict) {
-            self.failures.push(text.clone());
+            self.failure_count += 1;
+            if self.failures.len() < fold::MOST_LINES {
+                self.failures.push(text.clone());
+            }
             // A test that passed and was violated has nothing to say about it.
             if !test.output.is_empty() && test.verdict != (TestVerdict::Violated { passed: true }) {
                 _ = writeln!(text, "{}", self.header(style, &test.id));
-                let output = escape::block(&excerpt(&test.output));
+                let output = self.excerpt(&test.output);
                 text += &output;
                 if !output.ends_with('\n') {
                     text.push('\n');
@@ -206,6 +309,19 @@ impl<W: Write> Human<W> {
             return;
         }
         self.print(&text);
+    }
+
+    /// What is shown of an output.
+    fn excerpt(&mut self, output: &[u8]) -> String {
+        let shown = escape::block(&excerpt(output));
+        let lines = shown.lines().count();
+        match self.output_lines.checked_sub(lines) {
+            Some(left) => {
+                self.output_lines = left;
+                shown
+            }
+            None => format!("[… {} bytes; they are in `--report` and `--junit` …]\n", output.len()),
+        }
     }
 
     fn header(&self, style: Style, test: &TestId) -> String {
@@ -219,10 +335,7 @@ impl<W: Write> Reporter for Human<W> {
         match event {
             RunEvent::Message(message) => {
                 if !self.options.quiet || message.severity == Severity::Error {
-                    let renderer = render::renderer(self.options.styled);
-                    let text = render::diagnostic(message, self.options.base.as_deref(), &renderer);
-                    self.print(&format!("{text}\n"));
-                    self.said = false;
+                    self.message(message);
                 }
             }
             RunEvent::Status { .. } | RunEvent::TestsStarted { .. } | RunEvent::TestSlow { .. }
@@ -272,32 +385,54 @@ impl<W: Write> Reporter for Human<W> {
         self.flush_rest();
         self.progress.finish();
         let renderer = render::renderer(self.options.styled);
-        for united in unite::wire(report) {
-            self.gap();
-            self.print(&render::violation(&united, &renderer));
-        }
+        self.violations(report, &renderer);
         let severity = self.options.unused.severity(report);
         let unused = if severity.is_some() { report.unused.as_slice() } else { &[] };
-        for grant in unused {
+        for (index, grant) in unused.iter().enumerate() {
+            let text = render::unused(grant, severity, &renderer);
+            let Some(text) = self.room.take(&format!("{text}\n"), FOR_WHAT_FOLLOWS_UNUSED) else {
+                self.gap();
+                self.note(&format!(
+                    "{} more unused grants; `--report` has all of them",
+                    unused.len() - index
+                ));
+                break;
+            };
             self.gap();
-            self.print(&render::unused(grant, severity, &renderer));
+            self.print(text.strip_suffix('\n').unwrap_or(&text));
         }
         if self.options.verbose {
-            for (grant, uses) in unite::used_by_crates(report) {
-                self.status(GOOD, "Granted", &render::used_by_crates(grant, uses));
+            let granted = unite::used_by_crates(report);
+            for (index, (grant, uses)) in granted.iter().enumerate() {
+                if !self.room.take_line(FOR_FAILURES) {
+                    self.note(&format!("{} more grants for single crates were used", granted.len() - index));
+                    break;
+                }
+                self.status(GOOD, "Granted", &render::used_by_crates(grant, *uses));
             }
         }
-        for note in &report.notes {
+        for (index, note) in report.notes.iter().enumerate() {
             self.gap();
-            let note = format!("{}: {}\n", self.paint(GOOD, "note"), escape::line(note));
-            self.print(&note);
+            if !(self.room.take_line(FOR_FAILURES) && self.room.take_line(FOR_FAILURES)) {
+                self.note(&format!("{} more notes; `--report` has all of them", report.notes.len() - index));
+                break;
+            }
+            self.note(note);
         }
+        self.say_left_out();
         let news = report.counts.violations > 0 || !unused.is_empty() || !report.notes.is_empty();
         if news || !self.failures.is_empty() {
             self.gap();
         }
+        let mut shown = 0;
         for failure in std::mem::take(&mut self.failures) {
+            let Some(failure) = self.room.take(&failure, 0) else { break };
             self.print(&failure);
+            shown += 1;
+        }
+        if shown < self.failure_count {
+            let text = format!("{} more tests that did not pass, above", self.failure_count - shown);
+            self.note(&text);
         }
         let fine = matches!(report.verdict, wire::Verdict::Passed);
         if !(fine && self.options.quiet && report.counts.violations == 0) {
@@ -317,6 +452,7 @@ impl<W: Write> Reporter for Human<W> {
     /// The messages have said everything.
     fn stop(&mut self, _report: &Wire) -> io::Result<()> {
         self.flush_rest();
+        self.say_left_out();
         self.progress.finish();
         let flushed = self.out.flush();
         self.failed.take().map_or(flushed, Err)

@@ -4,9 +4,9 @@
 
 use super::escape;
 use super::json::Report;
-use super::json::wire::{Grant, Kernel, Outcome, Target, Test, TestVerdict, Verdict, Violation};
+use super::json::wire::{Grant, Kernel, Outcome, Place, Target, Test, TestVerdict, Verdict, Violation};
 use crate::exit_status::ExitStatus;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is said where `--unused deny` does not deny.
 pub const NOT_DENIED: &str = "unused grants are not denied, as tests that were not run may need them";
@@ -234,12 +234,8 @@ fn add_target(targets: &mut Vec<Target>, target: Target) {
     };
     let Some(known) = targets.iter_mut().find(same) else { return targets.push(target) };
     known.duration_us = known.duration_us.saturating_add(target.duration_us);
-    for grant in target.grants {
-        add_grant(&mut known.grants, grant);
-    }
-    for violation in target.violations {
-        add_violation(&mut known.violations, violation);
-    }
+    add_grants(&mut known.grants, target.grants);
+    add_violations(&mut known.violations, target.violations);
     known.tests.extend(target.tests);
     for note in target.notes {
         if !known.notes.contains(&note) {
@@ -253,18 +249,37 @@ fn add_target(targets: &mut Vec<Target>, target: Target) {
     }
 }
 
-fn add_grant(grants: &mut Vec<Grant>, grant: Grant) {
-    match grants.iter_mut().find(|known| known.id == grant.id && known.place == grant.place) {
-        Some(known) => known.uses = known.uses.saturating_add(grant.uses),
-        None => grants.push(grant),
+fn add_grants(grants: &mut Vec<Grant>, new: Vec<Grant>) {
+    let mut places: BTreeMap<(u32, Place), usize> = BTreeMap::new();
+    for (at, grant) in grants.iter().enumerate() {
+        places.entry((grant.id, grant.place.clone())).or_insert(at);
+    }
+    for grant in new {
+        let at = *places.entry((grant.id, grant.place.clone())).or_insert(grants.len());
+        match grants.get_mut(at) {
+            Some(known) => known.uses = known.uses.saturating_add(grant.uses),
+            None => grants.push(grant),
+        }
     }
 }
 
-fn add_violation(violations: &mut Vec<Violation>, violation: Violation) {
-    let same = |known: &&mut Violation| known.test == violation.test && known.same_place(&violation);
-    match violations.iter_mut().find(same) {
-        Some(known) => known.count = known.count.saturating_add(violation.count),
-        None => violations.push(violation),
+fn add_violations(violations: &mut Vec<Violation>, new: Vec<Violation>) {
+    let all: Vec<Violation> = violations.drain(..).chain(new).collect();
+    let mut places = BTreeMap::new();
+    let mut counts: Vec<(usize, u64)> = Vec::new();
+    for (at, violation) in all.iter().enumerate() {
+        let place = *places.entry((violation.test.as_ref(), violation.key())).or_insert(counts.len());
+        match counts.get_mut(place) {
+            Some((_, count)) => *count = count.saturating_add(violation.count),
+            None => counts.push((at, violation.count)),
+        }
+    }
+    drop(places);
+    let mut counts = counts.into_iter().peekable();
+    for (at, violation) in all.into_iter().enumerate() {
+        if let Some((_, count)) = counts.next_if(|(first, _)| *first == at) {
+            violations.push(Violation { count, ..violation });
+        }
     }
 }
 

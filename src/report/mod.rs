@@ -7,6 +7,7 @@
 
 pub mod escape;
 mod excerpt;
+pub mod fold;
 pub mod github;
 pub mod human;
 pub mod json;

@@ -2,6 +2,7 @@
 //! what comes out may be written to a terminal as it is.
 
 use super::escape;
+use super::fold::{self, Cause};
 use super::json::wire::{Grant, Place, Suggestion, UnusedGrant, Violation};
 use super::unite::United;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -94,12 +95,43 @@ pub fn notes(united: &United<'_>) -> Vec<String> {
     notes
 }
 
+/// The notes of all that has one cause.
+pub fn notes_of_cause(cause: &Cause<'_>) -> Vec<String> {
+    let mut notes = notes(&cause.first);
+    if let Some(more) = cause.more() {
+        notes.insert(0, more);
+    }
+    notes
+}
+
+/// All that has one cause, for a person.
+pub fn cause(cause: &Cause<'_>, renderer: &Renderer) -> String {
+    let violation = cause.first.violation;
+    let title = format!("unexpected access: {}", short_attempt(violation));
+    shown(violation, title, notes_of_cause(cause), cause.suggestion().as_ref(), renderer)
+}
+
+/// [`attempt`] with no more of a long name than a person reads.
+pub fn short_attempt(violation: &Violation) -> String {
+    let name = escape::line_bytes(&violation.resource.bytes());
+    format!("{} `{}`", violation.operation, fold::short(&name))
+}
+
 /// A violation with its source line, its notes and what would allow it.
 pub fn violation(united: &United<'_>, renderer: &Renderer) -> String {
     let violation = united.violation;
+    shown(violation, title(violation), notes(united), violation.suggestion.as_ref(), renderer)
+}
+
+fn shown(
+    violation: &Violation,
+    title: String,
+    notes: Vec<String>,
+    allowing: Option<&Suggestion>,
+    renderer: &Renderer,
+) -> String {
     let level = if violation.allowed { Level::WARNING } else { Level::ERROR };
-    let mut group =
-        level.primary_title(title(violation)).id(violation.operation.code()).elements(None::<Padding>);
+    let mut group = level.primary_title(title).id(violation.operation.code()).elements(None::<Padding>);
     let label = attribution(violation);
     if let Some(snippet) = &violation.snippet {
         let range = to_usize(snippet.start)..to_usize(snippet.end);
@@ -123,9 +155,9 @@ pub fn violation(united: &United<'_>, renderer: &Renderer) -> String {
         }
         group = group.element(Level::NOTE.message(format!("from {label}")));
     }
-    group = group.elements(notes(united).into_iter().map(|note| Level::NOTE.message(note)));
+    group = group.elements(notes.into_iter().map(|note| Level::NOTE.message(note)));
     let mut groups = vec![group];
-    groups.extend(violation.suggestion.as_ref().map(suggestion));
+    groups.extend(allowing.map(suggestion));
     finish(renderer, &groups)
 }
 
@@ -136,7 +168,7 @@ fn suggestion(suggestion: &Suggestion) -> Group<'static> {
 
 /// Text to paste. It is made by us for the guest's name and escaped for TOML; what is hidden in it
 /// all the same is made visible.
-fn paste(title: Title<'static>, text: &str) -> Group<'static> {
+fn paste<'t>(title: Title<'t>, text: &str) -> Group<'t> {
     if text.is_empty() {
         return Group::with_title(title);
     }
@@ -151,7 +183,7 @@ pub fn diagnostic(message: &Diagnostic, base: Option<&Path>, renderer: &Renderer
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let mut title = level.primary_title(escape::block(message.message.as_bytes()));
+    let mut title = level.primary_title(escape::line(&message.message));
     if !message.code.is_empty() {
         title = title.id(message.code);
     }
@@ -180,17 +212,16 @@ pub fn diagnostic(message: &Diagnostic, base: Option<&Path>, renderer: &Renderer
         }
         group = group.element(snippet);
     }
-    let notes = message.notes.iter().map(|note| Level::NOTE.message(escape::block(note.as_bytes())));
+    let notes = message.notes.iter().map(|note| Level::NOTE.message(escape::line(note)));
     group = group.elements(notes);
     let (sentences, pastes): (Vec<_>, Vec<_>) = message.help.iter().partition(|help| help.paste.is_empty());
-    group = group.elements(
-        sentences.into_iter().map(|help| Level::HELP.message(escape::block(help.message.as_bytes()))),
-    );
+    group =
+        group.elements(sentences.into_iter().map(|help| Level::HELP.message(escape::line(&help.message))));
     let mut groups = vec![group];
     groups.extend(
-        pastes.into_iter().map(|help| {
-            paste(Level::HELP.secondary_title(escape::block(help.message.as_bytes())), &help.paste)
-        }),
+        pastes
+            .into_iter()
+            .map(|help| paste(Level::HELP.secondary_title(escape::line(&help.message)), &help.paste)),
     );
     finish(renderer, &groups)
 }

@@ -1,8 +1,8 @@
 //! The same access from the same place, once; and the grants that nothing used.
 
 use super::json::wire::{Grant, Place, Report, UnusedGrant, Violation};
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 /// One violation for all the tests it happened in.
 #[derive(Clone, Debug)]
@@ -13,6 +13,25 @@ pub struct United<'r> {
     pub count: u64,
     /// The tests, each once, in order of appearance.
     pub tests: Vec<&'r str>,
+    known: HashSet<&'r str>,
+}
+
+impl<'r> United<'r> {
+    fn new(violation: &'r Violation) -> Self {
+        let mut united = Self { violation, count: violation.count, tests: Vec::new(), known: HashSet::new() };
+        united.in_tests(violation.test.as_deref());
+        united
+    }
+
+    fn in_tests(&mut self, tests: impl IntoIterator<Item = &'r str>) {
+        self.tests.extend(tests.into_iter().filter(|test| self.known.insert(test)));
+    }
+
+    /// Counts another one with it.
+    pub fn add(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.in_tests(other.tests.iter().copied());
+    }
 }
 
 /// Every different violation of a report, in order of appearance.
@@ -25,16 +44,15 @@ pub fn violations<'r>(all: impl IntoIterator<Item = &'r Violation>) -> Vec<Unite
     let mut united: Vec<United<'_>> = Vec::new();
     let mut places = BTreeMap::new();
     for violation in all {
-        let test = violation.test.as_deref();
         match places.entry(violation.key()) {
             Entry::Vacant(place) => {
                 place.insert(united.len());
-                united.push(United { violation, count: violation.count, tests: test.into_iter().collect() });
+                united.push(United::new(violation));
             }
             Entry::Occupied(place) => {
                 let known = &mut united[*place.get()];
                 known.count = known.count.saturating_add(violation.count);
-                known.tests.extend(test.filter(|test| !known.tests.contains(test)));
+                known.in_tests(violation.test.as_deref());
             }
         }
     }
@@ -69,11 +87,18 @@ pub fn unused(report: &Report) -> Vec<UnusedGrant> {
 /// The grants for single crates that were used, each with its uses in all targets.
 pub fn used_by_crates(report: &Report) -> Vec<(&Grant, u64)> {
     let mut used: Vec<(&Grant, u64)> = Vec::new();
+    let mut places = BTreeMap::new();
     let grants = report.targets.iter().flat_map(|target| &target.grants);
     for grant in grants.filter(|grant| !grant.by.is_empty() && grant.uses > 0) {
-        match used.iter_mut().find(|(known, _)| known.place == grant.place && known.by == grant.by) {
-            Some((_, uses)) => *uses = uses.saturating_add(grant.uses),
-            None => used.push((grant, grant.uses)),
+        match places.entry((&grant.place, &grant.by)) {
+            Entry::Occupied(place) => {
+                let (_, uses): &mut (&Grant, u64) = &mut used[*place.get()];
+                *uses = uses.saturating_add(grant.uses);
+            }
+            Entry::Vacant(place) => {
+                place.insert(used.len());
+                used.push((grant, grant.uses));
+            }
         }
     }
     used

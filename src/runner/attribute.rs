@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GrantPlace, GrantUse, GuestOutcome, Snippet, Suggestion, Violation};
 use crate::policy::{PackagePolicy, Provenance};
 use crate::symbols::{self, StuckCall};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,7 @@ pub struct Attribution<'a> {
     known: HashMap<RawFrame, Vec<Frame>>,
     /// Bytes of backtraces that may still be told.
     room: Cell<usize>,
+    snippets: RefCell<HashMap<(String, u32, u32), Option<Snippet>>>,
 }
 
 /// Frames that are told of one backtrace, inlined calls among them.
@@ -56,6 +57,7 @@ impl<'a> Attribution<'a> {
             audit,
             known: HashMap::new(),
             room: Cell::new(MOST_BYTES),
+            snippets: RefCell::default(),
         }
     }
 
@@ -127,9 +129,15 @@ impl<'a> Attribution<'a> {
         }
     }
 
+    /// Each line is read once, however often a guest comes by it.
     fn snippet(&self, frame: &Frame) -> Option<Snippet> {
-        let roots: Vec<PathBuf> = self.packages.iter().map(|package| package.root.clone()).collect();
-        read_snippet(&roots, self.workspace, Path::new(&frame.file), frame.line, frame.column)
+        let place = (frame.file.clone(), frame.line, frame.column);
+        let mut snippets = self.snippets.borrow_mut();
+        let read = |(file, line, column): &(String, u32, u32)| {
+            let roots: Vec<PathBuf> = self.packages.iter().map(|package| package.root.clone()).collect();
+            read_snippet(&roots, self.workspace, Path::new(file), *line, *column)
+        };
+        snippets.entry(place).or_insert_with_key(read).clone()
     }
 }
 
@@ -177,6 +185,12 @@ pub fn run_notes(note: &str, overflow: u64, limits: &[String]) -> Vec<Diagnostic
         notes.push(Diagnostic::new(Severity::Note, "", format!("the guest reached its limit `{limit}`")));
     }
     notes
+}
+
+/// What is said where a worker failed after its guest had begun: an error, which makes it the status of a target.
+pub fn fault_note(why: String) -> Diagnostic {
+    Diagnostic::error("fault", format!("a worker failed: {why}"))
+        .note("what is reported is what was heard until then")
 }
 
 /// Where a trap happened.

@@ -20,6 +20,13 @@ impl Failure {
         Self { status, messages: vec![message] }
     }
 
+    /// The same with a sentence on what to do.
+    #[must_use]
+    pub fn with_help(mut self, help: &str) -> Self {
+        self.messages = self.messages.into_iter().map(|message| message.help(help)).collect();
+        self
+    }
+
     /// A fault of ours or of the machine, in words.
     pub fn fault(message: impl Into<String>) -> Self {
         Self::new(ExitStatus::Fault, Diagnostic::error("fault", message))

@@ -239,6 +239,7 @@ impl Listener<'_, '_> {
         }
         notes.append(&mut self.warnings);
         notes.extend(attribute::run_notes(&result.note, result.observed.overflow, &result.observed.limits));
+        notes.extend(result.fault.map(attribute::fault_note));
         TargetReport {
             package: subject.package.clone(),
             version: subject.version.clone(),

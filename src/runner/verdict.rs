@@ -1,5 +1,6 @@
 //! From everything that happened to one exit status.
 
+use crate::diagnostic::Severity;
 use crate::event::{GuestOutcome, TargetReport, TestVerdict};
 use crate::exit_status::ExitStatus;
 
@@ -32,6 +33,10 @@ pub fn of_test(verdict: TestVerdict) -> ExitStatus {
 /// The status of one target. In audit, violations were allowed and do not count.
 pub fn of_target(target: &TargetReport, audit: bool) -> ExitStatus {
     let mut status = target.outcome.as_ref().map_or(ExitStatus::Fine, of_guest);
+    // What was heard before a fault counts too; the fault ranks above it.
+    if target.notes.iter().any(|note| note.severity == Severity::Error) {
+        status = ExitStatus::Fault;
+    }
     for test in &target.tests {
         status = status.or(of_test(test.verdict));
         if let (TestVerdict::Violated { passed: false }, Some(outcome)) = (test.verdict, &test.outcome) {
@@ -60,6 +65,29 @@ mod tests {
         assert_eq!(of_guest(&GuestOutcome::Exited(256)).code(), 0);
         assert_eq!(of_guest(&GuestOutcome::Panicked).code(), 101);
         assert_eq!(of_guest(&GuestOutcome::Limit("memory".into())).code(), 134);
+    }
+
+    #[test]
+    fn a_fault_ranks_above_what_was_heard_before_it() {
+        let target = |notes| TargetReport {
+            package: String::new(),
+            version: String::new(),
+            name: String::new(),
+            kind: String::new(),
+            artifact: "/x".into(),
+            wasi: String::new(),
+            duration: std::time::Duration::ZERO,
+            outcome: Some(GuestOutcome::Exited(0)),
+            grants: Vec::new(),
+            violations: Vec::new(),
+            tests: Vec::new(),
+            notes,
+            output: Vec::new(),
+        };
+        let fault = crate::runner::attribute::fault_note("why".to_owned());
+        assert_eq!(of_target(&target(vec![fault]), false), ExitStatus::Fault);
+        let note = crate::diagnostic::Diagnostic::warning("", "x");
+        assert_eq!(of_target(&target(vec![note]), false), ExitStatus::Fine);
     }
 
     #[test]

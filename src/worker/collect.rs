@@ -2,13 +2,13 @@
 //! not make sense ends the process that said it.
 
 use super::observed::Observed;
-use super::protocol::{Ended, FromWorker, MAX_ORIGINS, MAX_VIOLATIONS};
+use super::protocol::{Ended, FromWorker, MAX_ORIGINS, MAX_VIOLATIONS, weight};
 use super::spawn::message;
 use super::wire::{Frame, Kind, WireError};
 use crate::access::RawFrame;
 use std::collections::VecDeque;
 
-/// Bytes of all violations of one guest together.
+/// Bytes of all violations of one guest together. A worker keeps to less.
 const MAX_BYTES: usize = 64 << 20;
 /// Kept of the beginning of a guest's output unless asked for more, in bytes.
 pub const KEEP_HEAD: usize = 1 << 20;
@@ -152,9 +152,7 @@ impl Collected {
         let observed = &mut self.observed;
         match message {
             FromWorker::Violation(violation) => {
-                self.bytes += violation.access.resource.bytes().len()
-                    + violation.note.len()
-                    + violation.backtrace.len() * size_of::<RawFrame>();
+                self.bytes += weight(&violation);
                 if observed.violations.len() >= MAX_VIOLATIONS || self.bytes > MAX_BYTES {
                     return Err(WireError::Malformed("it reported more violations than it may"));
                 }

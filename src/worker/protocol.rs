@@ -20,6 +20,9 @@ pub(super) const MAX_VIOLATIONS: usize = 4096;
 pub(super) const MAX_TEXT: usize = 64 << 10;
 /// Questions for an origin that one guest instance may ask.
 pub(super) const MAX_ORIGINS: usize = 4096;
+/// Bytes of all violations of one guest instance that are told apart, as [`weight`] counts them. The reader's own bound
+/// is wider: what a worker says within this one is never refused.
+pub(super) const MAX_VIOLATION_BYTES: usize = 32 << 20;
 /// Symbol frames of one raw frame: inlined calls.
 pub(super) const MAX_INLINED: usize = 256;
 
@@ -218,6 +221,16 @@ pub(super) enum Ended {
 }
 
 impl Ended {
+    /// The same with its words within [`MAX_TEXT`].
+    pub(super) fn bounded(self) -> Self {
+        match self {
+            Self::Trapped(why) => Self::Trapped(bounded(why)),
+            Self::Limit(what) => Self::Limit(bounded(what)),
+            Self::Failed(why) => Self::Failed(bounded(why)),
+            Self::Exited(_) | Self::Panicked | Self::PatchMismatch => self,
+        }
+    }
+
     /// The status that the process of this guest exits with.
     pub(super) const fn status(&self) -> u8 {
         match self {
@@ -303,6 +316,13 @@ impl FromWorker {
             Self::Overflow(_) | Self::Used(..) | Self::SawTmp | Self::Reaped(..) | Self::Withdrawn(_) => true,
         }
     }
+}
+
+/// Bytes that a violation takes, as both sides count them.
+pub(super) fn weight(violation: &RawViolation) -> usize {
+    violation.access.resource.bytes().len()
+        + violation.note.len()
+        + violation.backtrace.len() * size_of::<RawFrame>()
 }
 
 /// Cut at a character, to be within [`MAX_TEXT`].

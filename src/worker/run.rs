@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// How long a worker that has said its last word may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The signal with which a worker is ended.
+const KILL: i32 = 9;
 
 /// How a worker is confined.
 #[derive(Clone, Debug)]
@@ -113,6 +115,8 @@ pub struct RunResult {
     pub observed: Observed,
     /// One more sentence where the outcome would puzzle, or empty.
     pub note: String,
+    /// The worker failed while the guest ran, in words: what is known is what was heard until then.
+    pub fault: Option<String>,
     /// From the start of the worker to its end.
     pub duration: Duration,
 }
@@ -196,6 +200,8 @@ pub(super) fn about_signal(signal: i32) -> String {
 enum Cut {
     TimedOut(Duration),
     Interrupted,
+    /// It does not keep to the protocol.
+    Fault(String),
 }
 
 impl Launcher {
@@ -203,7 +209,7 @@ impl Launcher {
     ///
     /// # Errors
     ///
-    /// See [`WorkerError`]. What was heard before was passed on to `listener`.
+    /// See [`WorkerError`]; nothing ran. What fails later is [`RunResult::fault`], with all that was heard before.
     pub fn run(&self, job: RunJob<'_>, listener: &mut dyn RunListener) -> Result<RunResult, WorkerError> {
         let begun = Instant::now();
         let limit = job.policy.limits.time;
@@ -221,8 +227,11 @@ impl Launcher {
         let mut run = Run { process, collected, started: begun, begun: None, more: false, over: false };
         let cut = loop {
             // A worker that never stops talking is no reason not to look at the clock.
-            if run.listen(listener, level)? == Progress::End {
-                break None;
+            match run.listen(listener, level) {
+                Ok(Progress::End) => break None,
+                Ok(_) => {}
+                Err(WorkerError::Fault(why)) if run.begun.is_some() => break Some(Cut::Fault(why)),
+                Err(error) => return Err(error),
             }
             let left = run.left(limit);
             if left == Some(Duration::ZERO) {
@@ -251,18 +260,25 @@ impl Launcher {
         // A worker that has closed its socket is not waited for: nothing can come from it.
         let status = run.process.wait(PATIENCE)?;
         super::phases::reached(super::phases::Phase::End);
-        if cut.is_some() {
+        if matches!(cut, Some(Cut::TimedOut(_) | Cut::Interrupted)) {
             // What was sent before the end still counts.
             while matches!(run.listen(listener, level), Ok(Progress::Some)) {}
         }
         let Run { mut collected, begun: guest, .. } = run;
+        // Its guest did not even begin to do anything.
+        let quiet = !collected.observed.violated();
+        let mut fault = None;
+        let mut failed = |why: String| {
+            fault = Some(why);
+            (GuestOutcome::Killed(status.signal().unwrap_or(KILL)), Vec::new(), String::new())
+        };
         let (outcome, backtrace, note) = match (cut, collected.ended.take(), status.signal()) {
-            (_, Some((Ended::Failed(why), _)), _) => return Err(WorkerError::Fault(why)),
-            (_, Some((ended, backtrace)), _) => {
-                let ended = outcome(ended)
-                    .ok_or_else(|| WorkerError::Fault("nothing was to be patched".to_owned()))?;
-                (ended, backtrace, String::new())
-            }
+            (None, Some((Ended::Failed(why), _)), _) if quiet => return Err(WorkerError::Fault(why)),
+            (Some(Cut::Fault(why)), _, _) | (_, Some((Ended::Failed(why), _)), _) => failed(why),
+            (_, Some((ended, backtrace)), _) => match outcome(ended) {
+                Some(ended) => (ended, backtrace, String::new()),
+                None => failed("nothing was to be patched".to_owned()),
+            },
             (Some(Cut::TimedOut(limit)), None, _) => {
                 (GuestOutcome::TimedOut(limit), Vec::new(), String::new())
             }
@@ -270,9 +286,11 @@ impl Launcher {
             (None, None, Some(signal)) if guest.is_some() => {
                 (GuestOutcome::Killed(signal), Vec::new(), about_signal(signal))
             }
+            (None, None, _) if guest.is_some() => failed(in_words(status)),
             (None, None, _) => return Err(WorkerError::Fault(in_words(status))),
         };
-        Ok(RunResult { outcome, backtrace, observed: collected.observed, note, duration: begun.elapsed() })
+        let duration = begun.elapsed();
+        Ok(RunResult { outcome, backtrace, observed: collected.observed, note, fault, duration })
     }
 }
 
@@ -380,6 +398,48 @@ mod tests {
             std::thread::sleep(Duration::from_millis(100));
             None
         }
+    }
+
+    /// Runs a worker that says these things, and then the last of them without end.
+    fn outcome_of(once: &[u8], again: &[u8]) -> Result<RunResult, WorkerError> {
+        let folder = tempfile::tempdir().unwrap();
+        let launcher = flooding(folder.path(), once, again);
+        let nothing = std::fs::File::open("/dev/null").unwrap();
+        let job = RunJob {
+            code: nothing.as_fd(),
+            root: nothing.as_fd(),
+            confined: Confined::new(Strategy::Cranelift),
+            policy: Policy::default(),
+            grants: 1,
+            args: Vec::new(),
+            env: Vec::new(),
+            interrupt: None,
+        };
+        launcher.run(job, &mut Slow)
+    }
+
+    #[test]
+    fn what_was_heard_before_a_fault_is_kept() {
+        let ready = frame(&FromWorker::Ready(Enforced::default(), true));
+        let violation = frame(&FromWorker::Violation(Box::new(RawViolation {
+            access: crate::access::Access {
+                operation: crate::access::Operation::Read,
+                resource: crate::access::Resource::Path(b"/etc/passwd".to_vec()),
+            },
+            wall: crate::access::Wall::Wasi,
+            exception: None,
+            note: String::new(),
+            let_through: false,
+            backtrace: Vec::new(),
+        })));
+        let heard = [&ready[..], &violation].concat();
+        for nonsense in [b"\xff\xff\xff\xffgarbage".to_vec(), ready.clone(), frame(&FromWorker::Count(9, 1))]
+        {
+            let result = outcome_of(&heard, &nonsense).expect("what was heard");
+            assert_eq!(result.observed.violations.len(), 1);
+            assert!(result.fault.is_some_and(|why| why.contains("does not keep to the protocol")));
+        }
+        assert!(outcome_of(&violation, &violation).is_err(), "no guest had begun");
     }
 
     #[test]

@@ -1,15 +1,23 @@
 //! The worker's side of what a guest's process says: each violation once and then counts, over the
-//! socket that belongs to this guest alone.
+//! socket that belongs to this guest alone. Whatever the guest does, what is said stays within the bounds that the
+//! reader has: what is beyond them is counted.
 
-use super::protocol::{Ended, FromWorker, MAX_BACKTRACE, MAX_TEXT, MAX_VIOLATIONS, ToWorker, bounded};
+use super::protocol::{
+    Ended, FromWorker, MAX_BACKTRACE, MAX_ORIGINS, MAX_TEXT, MAX_VIOLATION_BYTES, MAX_VIOLATIONS, ToWorker,
+    bounded, weight,
+};
 use super::wire::{self, Kind, WireError};
-use crate::access::{GrantId, RawFrame, RawViolation, Resource};
+use crate::access::{GrantId, Operation, RawFrame, RawViolation, Resource};
 use crate::wasi::{Sink, Stream};
 use rustix::net::SendFlags;
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Violations of each operation for which there is room after any number of others, of so many bytes each.
+const KEPT: usize = 64;
+const KEPT_BYTES: usize = 8 << 10;
 
 /// Speaks for one guest. Clones speak for the same.
 #[derive(Clone)]
@@ -21,7 +29,11 @@ struct State {
     /// Where questions are answered, if that is not the channel.
     asking: Option<OwnedFd>,
     violations: HashMap<RawViolation, (u32, u64)>,
+    /// What they weigh together, and how many of each operation they are.
+    bytes: usize,
+    kinds: [usize; Operation::ALL.len()],
     overflow: u64,
+    /// What was answered, for each backtrace that was asked about.
     origins: HashMap<Vec<RawFrame>, Option<String>>,
 }
 
@@ -55,7 +67,7 @@ impl Teller {
 
     /// Says that a limit was reached.
     pub(super) fn limit(&self, name: &str) -> Result<(), WireError> {
-        self.state().send(&FromWorker::Limited(name.to_owned()))
+        self.state().send(&FromWorker::Limited(bounded(name.to_owned())))
     }
 
     /// Says when each step was reached.
@@ -64,7 +76,8 @@ impl Teller {
     }
 
     /// Says how the guest ended, after the counts that were not sent yet.
-    pub(super) fn end(&self, ended: Ended, backtrace: Vec<RawFrame>) -> Result<(), WireError> {
+    pub(super) fn end(&self, ended: Ended, mut backtrace: Vec<RawFrame>) -> Result<(), WireError> {
+        backtrace.truncate(MAX_BACKTRACE);
         let state = self.state();
         for &(number, count) in state.violations.values() {
             if !count.is_power_of_two() {
@@ -74,7 +87,7 @@ impl Teller {
         if state.overflow > 0 {
             state.send(&FromWorker::Overflow(state.overflow))?;
         }
-        state.send(&FromWorker::Ended(ended, backtrace))
+        state.send(&FromWorker::Ended(ended.bounded(), backtrace))
     }
 }
 
@@ -112,7 +125,13 @@ impl State {
                 Ok(())
             };
         }
-        if self.violations.len() >= MAX_VIOLATIONS {
+        let bytes = self.bytes + weight(&violation);
+        let kind = &mut self.kinds[violation.access.operation as usize];
+        // However many there are of one kind, some of each other kind are told.
+        let crowded = self.violations.len() >= MAX_VIOLATIONS - KEPT * Operation::ALL.len();
+        let heavy = bytes > MAX_VIOLATION_BYTES - KEPT * Operation::ALL.len() * KEPT_BYTES;
+        let kept = *kind < KEPT && bytes <= MAX_VIOLATION_BYTES && self.violations.len() < MAX_VIOLATIONS;
+        if (crowded || heavy) && !kept {
             self.overflow += 1;
             return if self.overflow.is_power_of_two() {
                 self.send(&FromWorker::Overflow(self.overflow))
@@ -120,6 +139,8 @@ impl State {
                 Ok(())
             };
         }
+        *kind += 1;
+        self.bytes = bytes;
         let number = self.violations.len() as u32;
         self.violations.insert(violation.clone(), (number, 1));
         self.send(&FromWorker::Violation(Box::new(violation)))
@@ -130,10 +151,20 @@ impl State {
         if let Some(known) = self.origins.get(frames) {
             return known.clone();
         }
+        // A guest has as many stacks as it likes. Where nobody is asked any more, the access is nobody's: denied, and
+        // a violation.
+        if self.origins.len() >= MAX_ORIGINS {
+            return None;
+        }
+        let answer = self.ask(frames);
+        self.origins.insert(frames.to_vec(), answer.clone());
+        answer
+    }
+
+    fn ask(&self, frames: &[RawFrame]) -> Option<String> {
         self.send(&FromWorker::Origin(frames.to_vec())).ok()?;
         let answers = self.asking.as_ref().or(self.channel.as_ref())?;
         let Ok(Some((ToWorker::Origin(answer), _))) = wire::receive(answers.as_fd()) else { return None };
-        self.origins.insert(frames.to_vec(), answer.clone());
         answer
     }
 }
@@ -170,5 +201,132 @@ impl Sink for Teller {
             WireError::Io(error) => error,
             WireError::Malformed(what) => io::Error::other(what),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::collect::{Collected, Heard};
+    use super::*;
+    use crate::access::{Access, Wall};
+    use proptest::prelude::*;
+    use rustix::event::{PollFd, PollFlags, poll};
+    use std::thread;
+
+    /// What a guest makes its host say, so and so often.
+    #[derive(Clone, Debug)]
+    enum Act {
+        /// With a resource, a note and a backtrace of these lengths.
+        Violate(usize, usize, usize),
+        Ask(usize),
+        Use(u32),
+        Print(usize),
+        Limit(usize),
+    }
+
+    fn frames(number: usize, length: usize) -> Vec<RawFrame> {
+        (0..length as u32).map(|offset| RawFrame { function: number as u32, offset }).collect()
+    }
+
+    /// Plays the acts through a real channel to a real listener. Gives what was heard, and how many origins were asked for.
+    fn play(acts: &[(usize, Act)], ended: Ended, backtrace: usize) -> Result<(Collected, usize), WireError> {
+        let (ours, theirs) = wire::pair().unwrap();
+        thread::scope(|scope| {
+            let listener = scope.spawn(move || {
+                let mut reader = wire::Reader::default();
+                let (mut heard, mut asked) = (Collected::new(8, 100), 0);
+                loop {
+                    while let Some(frame) = reader.frame()? {
+                        if let Heard::Origin(_) = heard.hear(&frame)? {
+                            asked += 1;
+                            let answer = ToWorker::Origin(Some("krate".to_owned()));
+                            wire::send(ours.as_fd(), &answer, &[], SendFlags::empty())?;
+                        }
+                    }
+                    poll(&mut [PollFd::new(&ours, PollFlags::IN)], None).unwrap();
+                    if reader.read(&ours)? == wire::Progress::End {
+                        return Ok((heard, asked));
+                    }
+                }
+            });
+            let mut teller = Teller::new(theirs);
+            for (times, act) in acts {
+                for number in 0..*times {
+                    match act {
+                        Act::Violate(resource, note, length) => {
+                            let mut name = format!("/{number}/").into_bytes();
+                            name.resize(name.len().max(*resource), b'x');
+                            teller.violation(RawViolation {
+                                access: Access { operation: Operation::Read, resource: Resource::Path(name) },
+                                wall: Wall::Wasi,
+                                exception: None,
+                                note: "ü".repeat(*note),
+                                let_through: false,
+                                backtrace: frames(number, *length),
+                            });
+                        }
+                        Act::Ask(length) => drop(teller.origin(&frames(number, *length))),
+                        Act::Use(grant) => teller.used(GrantId(*grant)),
+                        Act::Print(length) => {
+                            drop(teller.output(Stream::Error, &[IoSlice::new(&vec![b'.'; *length])]))
+                        }
+                        Act::Limit(length) => teller.limit(&"l".repeat(*length)).unwrap(),
+                    }
+                }
+            }
+            teller.saw_tmp();
+            teller.end(ended, frames(0, backtrace)).unwrap();
+            drop(teller);
+            listener.join().unwrap()
+        })
+    }
+
+    fn violated(heard: &Collected) -> u64 {
+        heard.observed.violations.iter().map(|(_, count)| count).sum::<u64>() + heard.observed.overflow
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_a_worker_says_is_never_malformed(
+            acts in prop::collection::vec((1_usize..40, prop_oneof![
+                (0_usize..200_000, 0_usize..70_000, 0_usize..300).prop_map(|(r, n, b)| Act::Violate(r, n, b)),
+                (0_usize..300).prop_map(Act::Ask),
+                (0_u32..8).prop_map(Act::Use),
+                (0_usize..200_000).prop_map(Act::Print),
+            ]), 0..12),
+            limit in 0_usize..100_000, why in 0_usize..100_000, backtrace in 0_usize..300, end in 0_u8..4,
+        ) {
+            let why = "ü".repeat(why);
+            let ended = match end {
+                0 => Ended::Exited(3),
+                1 => Ended::Trapped(why),
+                2 => Ended::Limit(why),
+                _ => Ended::Failed(why),
+            };
+            let acts = [acts, vec![(3, Act::Limit(limit))]].concat();
+            let (heard, _) = play(&acts, ended, backtrace).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let tried: usize = acts.iter().map(|(n, act)| if let Act::Violate(..) = act { *n } else { 0 }).sum();
+            prop_assert_eq!(violated(&heard), tried as u64, "each is told, or counted");
+            prop_assert!(heard.ended.is_some() && heard.observed.saw_tmp);
+        }
+    }
+
+    #[test]
+    fn a_flood_is_told_as_far_as_it_fits_and_counted_beyond() {
+        // By number, and by size.
+        for (times, act, kept) in [
+            (MAX_VIOLATIONS + 100, Act::Violate(20, 0, 3), MAX_VIOLATIONS - 7 * KEPT),
+            (2000, Act::Violate(MAX_TEXT, 0, 1), MAX_VIOLATION_BYTES * 8 / 10 / MAX_TEXT),
+        ] {
+            let acts = [(times, act), (3, Act::Violate(1, 0, 1))];
+            let (heard, _) = play(&acts, Ended::Exited(0), 0).unwrap();
+            assert!(heard.observed.violations.len() >= kept, "{} of {kept}", heard.observed.violations.len());
+            assert_eq!(violated(&heard), times as u64 + 3);
+        }
+        let acts = [(MAX_ORIGINS + 100, Act::Ask(2)), (1, Act::Violate(1, 0, 1))];
+        let (heard, asked) = play(&acts, Ended::Exited(0), 0).unwrap();
+        assert_eq!((asked, violated(&heard)), (MAX_ORIGINS, 1));
     }
 }

@@ -1,13 +1,14 @@
 //! The table of `check`: one row per entry, wall by wall.
 
 use super::Checked;
-use crate::access::OperationSet;
+use crate::access::{GrantId, OperationSet};
 use crate::kernel::{self, Enforced, KernelStatus, Look, Plan};
 use crate::policy::{
     Bindings, ExceptionKind, Grant, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
 };
 use crate::report::escape;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -73,19 +74,22 @@ pub(in crate::cli) fn cut(policy: &PackagePolicy, scope: &Scope, bind: &Bindings
 /// Every entry of a package, and what Landlock never covers.
 pub(super) fn rows(policy: &PackagePolicy, places: &Places, abi: u32) -> (Vec<Row>, Vec<String>) {
     let bind = Bindings { tmp: Some(PathBuf::from(TMP)), current_dir: places.package.clone() };
-    let mut plans: Vec<(&Scope, Plan)> = Vec::new();
+    let mut plans: Vec<(&Scope, Plan, Rules)> = Vec::new();
     let mut rows = Vec::new();
     let mut general = Vec::new();
     for grant in &policy.grants {
-        if !plans.iter().any(|(scope, _)| *scope == &grant.scope) {
-            plans.push((&grant.scope, kernel::plan(&cut(policy, &grant.scope, &bind), abi, &look)));
+        if !plans.iter().any(|(scope, ..)| *scope == &grant.scope) {
+            let plan = kernel::plan(&cut(policy, &grant.scope, &bind), abi, &look);
+            let rules = rules_of(&plan);
+            plans.push((&grant.scope, plan, rules));
         }
-        let plan = plans.iter().find(|(scope, _)| *scope == &grant.scope).map(|(_, plan)| plan);
+        let plan = plans.iter().find(|(scope, ..)| *scope == &grant.scope);
         let landlock = match plan {
-            Some(plan) if abi > 0 => of_grant(plan, grant),
+            Some((_, _, rules)) if abi > 0 => of_grant(rules.get(&grant.id)),
             _ => Answer { verdict: "off", how: Vec::new() },
         };
-        for what in plan.into_iter().flat_map(|plan| &plan.not_covered).filter(|what| what.grant.is_none()) {
+        let not_covered = plan.into_iter().flat_map(|(_, plan, _)| &plan.not_covered);
+        for what in not_covered.filter(|what| what.grant.is_none()) {
             if !general.contains(&what.what) {
                 general.push(what.what.clone());
             }
@@ -114,24 +118,46 @@ pub(in crate::cli) fn seen(grant: &Grant) -> Option<&'static str> {
     grant.as_tmp.then_some("/tmp")
 }
 
-fn of_grant(plan: &Plan, grant: &Grant) -> Answer {
-    let rules: Vec<_> = plan.rules.iter().filter(|rule| rule.grant == grant.id).collect();
-    let mut how: Vec<String> = rules.iter().filter_map(|rule| rule.wider.clone()).collect();
-    let mut verdict = if how.is_empty() { "exact" } else { "wider" };
-    let narrower = plan.narrower.iter().filter(|narrower| narrower.grant == grant.id);
-    for narrower in narrower {
-        how.push(narrower.what.clone());
-        if verdict == "exact" {
-            verdict = "narrower";
+/// What a plan says of one grant.
+#[derive(Debug, Default)]
+struct Said {
+    rules: usize,
+    wider: Vec<String>,
+    narrower: Vec<String>,
+    not_covered: Vec<String>,
+}
+
+type Rules = BTreeMap<GrantId, Said>;
+
+fn rules_of(plan: &Plan) -> Rules {
+    let mut rules = Rules::new();
+    for rule in &plan.rules {
+        let said = rules.entry(rule.grant).or_default();
+        said.rules += 1;
+        said.wider.extend(rule.wider.clone());
+    }
+    for narrower in &plan.narrower {
+        rules.entry(narrower.grant).or_default().narrower.push(narrower.what.clone());
+    }
+    for not in &plan.not_covered {
+        if let Some(grant) = not.grant {
+            rules.entry(grant).or_default().not_covered.push(not.what.clone());
         }
     }
-    let not = plan.not_covered.iter().filter(|not| not.grant == Some(grant.id));
-    for not in not {
-        how.push(not.what.clone());
-        if rules.is_empty() {
-            verdict = "not-covered";
-        }
-    }
+    rules
+}
+
+fn of_grant(said: Option<&Said>) -> Answer {
+    let Some(Said { rules, wider, narrower, not_covered }) = said else {
+        return Answer { verdict: "exact", how: Vec::new() };
+    };
+    let verdict = match (wider.is_empty(), narrower.is_empty()) {
+        _ if *rules == 0 && !not_covered.is_empty() => "not-covered",
+        (false, _) => "wider",
+        (true, false) => "narrower",
+        (true, true) => "exact",
+    };
+    let mut how = [&wider[..], narrower, not_covered].concat();
     how.dedup();
     Answer { verdict, how }
 }
@@ -193,7 +219,7 @@ pub(super) fn render(checked: &Checked) -> String {
             _ = writeln!(text, "      for       {}", line(&row.scope));
         }
         if !row.by.is_empty() {
-            _ = writeln!(text, "      by        {}", row.by.join(", "));
+            _ = writeln!(text, "      by        {}", line(&row.by.join(", ")));
         }
         if let Some(seen) = row.r#as {
             _ = writeln!(text, "      as        {seen}");

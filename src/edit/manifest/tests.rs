@@ -14,6 +14,31 @@ fn addition(table: &str, key: &str, entry: &str) -> Addition {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A reader of the manifest sees whatever name a guest chose.
+    #[test]
+    fn nothing_hidden_is_written(
+        entry in "(?s)(\\PC|\\p{Cf}|[\u{0}-\u{20}\u{7f}\u{3164}\u{e0041}\"'\\\\]){1,20}",
+        by in "(\\PC|\\p{Cf}){0,8}", bin in "(\\PC|\\p{Cf}){1,8}", as_tmp in any::<bool>(),
+    ) {
+        let mut one = addition(FS, "read", &entry);
+        one.table.insert(3, bin.clone());
+        one.table.insert(3, "bin".to_owned());
+        (one.by, one.as_tmp) = (vec![by.clone()], as_tmp);
+        let plain = addition(FS, "read", &entry);
+        let fixed = apply("[package]\nname = \"a\"\n", &[one, plain], &[]).unwrap();
+        let shown = |c: char| crate::text::is_hidden(c) && c != '\n';
+        prop_assert!(!fixed.contains(shown), "{:?}", fixed);
+        let document: DocumentMut = fixed.parse().unwrap();
+        let sandbox = &document["package"]["metadata"]["sandbox"];
+        prop_assert_eq!(sandbox["fs"]["read"][0].as_str(), Some(&*entry));
+        let written = &sandbox["bin"][bin.as_str()]["fs"]["read"][0];
+        prop_assert_eq!((written["path"].as_str(), written["by"][0].as_str()), (Some(&*entry), Some(&*by)));
+    }
+}
+
 const FS: &str = "package.metadata.sandbox.fs";
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::Files;
 use crate::access::{ExceptionId, GrantId, OperationSet};
-use crate::diagnostic::{Diagnostic, SourceFile};
+use crate::diagnostic::{Diagnostic, Severity, SourceFile};
 use crate::policy::model::{
     Exception, ExceptionKind, Grant, GrantPattern, PackagePolicy, PathPattern, Provenance, Scope,
 };
@@ -19,6 +19,30 @@ pub(super) fn rank(scope: &Scope) -> u8 {
         Scope::Test => 2,
         Scope::Case { .. } => 3,
     }
+}
+
+/// As many messages of one severity about manifests as a person mends at once.
+pub const MOST_MISTAKES: usize = 100;
+
+/// The first of each severity, sorted by it, and how many more there are.
+pub(in crate::policy) fn bounded(mut messages: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    messages.sort_by_key(|message| message.severity);
+    if messages.len() <= MOST_MISTAKES {
+        return messages;
+    }
+    let mut kept: Vec<Diagnostic> = Vec::new();
+    for alike in messages.chunk_by(|one, other| one.severity == other.severity) {
+        kept.extend(alike.iter().take(MOST_MISTAKES).cloned());
+        if let Some(more) = alike.len().checked_sub(MOST_MISTAKES).filter(|more| *more > 0) {
+            let what = if alike[0].severity == Severity::Error { "mistakes" } else { "messages" };
+            kept.push(Diagnostic::new(
+                alike[0].severity,
+                "more",
+                format!("and {more} more {what} of this kind"),
+            ));
+        }
+    }
+    kept
 }
 
 pub(super) fn diagnose(error: &PatternError) -> Diagnostic {

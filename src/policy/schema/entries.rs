@@ -40,13 +40,19 @@ impl Reader<'_> {
         }
     }
 
-    fn provenance(&self, entry: &RawEntry, table: &str, key: &str) -> Provenance {
+    fn provenance(&mut self, entry: &RawEntry, table: &str, key: &str) -> Provenance {
         let line = self.lines.partition_point(|start| *start <= entry.span.start);
-        let before = &self.file.text[self.lines[line - 1]..entry.span.start];
+        let (known, from, counted) = self.column;
+        let (from, counted) = match known == line && from <= entry.span.start {
+            true => (from, counted),
+            false => (self.lines[line - 1], 0),
+        };
+        let before = counted + self.file.text[from..entry.span.start].chars().count();
+        self.column = (line, entry.span.start, before);
         Provenance {
             file: self.file.path.clone(),
             line: line as u32,
-            column: before.chars().count() as u32 + 1,
+            column: before as u32 + 1,
             table: table.to_owned(),
             key: key.to_owned(),
             text: entry.text.clone(),

@@ -128,6 +128,12 @@ impl wire::Violation {
         self.key() == other.key()
     }
 
+    /// What makes it the same cause: the same operation from the same place, for the same reason.
+    pub(crate) fn cause(&self) -> impl Ord + '_ {
+        let Self { operation, wall, package, exception, origin, allowed, .. } = self;
+        (*operation, *wall, package, exception.as_ref(), origin.as_ref(), *allowed)
+    }
+
     /// What makes it the same access from the same place.
     pub(crate) fn key(&self) -> impl Ord + '_ {
         (
