@@ -11,6 +11,9 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Answers that are remembered: a kilobyte each at most.
+const MAX_ORIGINS: usize = 4096;
+
 /// Speaks for one guest. Clones speak for the same.
 #[derive(Clone)]
 pub(super) struct Teller(Arc<Mutex<State>>);
@@ -133,6 +136,10 @@ impl State {
         self.send(&FromWorker::Origin(frames.to_vec())).ok()?;
         let answers = self.asking.as_ref().or(self.channel.as_ref())?;
         let Ok(Some((ToWorker::Origin(answer), _))) = wire::receive(answers.as_fd()) else { return None };
+        // A guest can have as many stacks as it likes; what is forgotten is asked again.
+        if self.origins.len() >= MAX_ORIGINS {
+            self.origins.clear();
+        }
         self.origins.insert(frames.to_vec(), answer.clone());
         answer
     }

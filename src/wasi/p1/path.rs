@@ -6,7 +6,7 @@ use crate::wasi::env::getenv;
 use crate::wasi::fs::Request;
 use crate::wasi::gate::Fault;
 use crate::wasi::host::Host;
-use crate::wasi::memory::{bytes, put, put_u32, range};
+use crate::wasi::memory::{put, put_u32, range, text};
 use crate::wasi::table::Entry;
 use crate::wasi::types::{Errno, fdflags, filestat, oflags, rights};
 use wasmtime::{Caller, Linker, Result};
@@ -49,7 +49,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
                     count: false,
                     full: false,
                 };
-                let opened = host.open(fd, lookup, bytes(memory, path, len)?, request)?;
+                let opened = host.open(fd, lookup, text(memory, path, len)?, request)?;
                 put_u32(memory, out, opened)
             })
         },
@@ -59,7 +59,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
         "path_filestat_get",
         |c: Caller<'_, Host>, fd: u32, lookup: u32, path: u32, len: u32, out: u32| {
             call(c, |host, memory| {
-                let path = bytes(memory, path, len)?;
+                let path = text(memory, path, len)?;
                 if is_root(host, fd)
                     && let Some(answer) = getenv(&mut host.gate, path)
                 {
@@ -76,7 +76,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
         |c: Caller<'_, Host>, fd: u32, lookup: u32, path: u32, len: u32, atim: u64, mtim: u64, which: u32| {
             call(c, |host, memory| {
                 let times = times(atim, mtim, which)?;
-                host.set_times(fd, lookup, bytes(memory, path, len)?, &times)
+                host.set_times(fd, lookup, text(memory, path, len)?, &times)
             })
         },
     )?;
@@ -84,27 +84,27 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
         MODULE,
         "path_create_directory",
         |c: Caller<'_, Host>, fd: u32, path: u32, len: u32| {
-            call(c, |host, memory| host.create_directory(fd, bytes(memory, path, len)?))
+            call(c, |host, memory| host.create_directory(fd, text(memory, path, len)?))
         },
     )?;
     linker.func_wrap(
         MODULE,
         "path_remove_directory",
         |c: Caller<'_, Host>, fd: u32, path: u32, len: u32| {
-            call(c, |host, memory| host.remove(fd, bytes(memory, path, len)?, true))
+            call(c, |host, memory| host.remove(fd, text(memory, path, len)?, true))
         },
     )?;
     linker.func_wrap(MODULE, "path_unlink_file", |c: Caller<'_, Host>, fd: u32, path: u32, len: u32| {
-        call(c, |host, memory| host.remove(fd, bytes(memory, path, len)?, false))
+        call(c, |host, memory| host.remove(fd, text(memory, path, len)?, false))
     })?;
     linker.func_wrap(
         MODULE,
         "path_readlink",
         |c: Caller<'_, Host>, fd: u32, path: u32, len: u32, out: u32, room: u32, used: u32| {
             call(c, |host, memory| {
-                let text = host.read_link(fd, bytes(memory, path, len)?)?;
-                let taken = text.len().min(room as usize);
-                put(memory, out, &text[..taken])?;
+                let target = host.read_link(fd, text(memory, path, len)?)?;
+                let taken = target.len().min(room as usize);
+                put(memory, out, &target[..taken])?;
                 put_u32(memory, used, taken as u32)
             })
         },
@@ -112,9 +112,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
     linker.func_wrap(
         MODULE,
         "path_symlink",
-        |c: Caller<'_, Host>, text: u32, text_len: u32, fd: u32, path: u32, len: u32| {
+        |c: Caller<'_, Host>, target: u32, target_len: u32, fd: u32, path: u32, len: u32| {
             call(c, |host, memory| {
-                host.symlink(bytes(memory, text, text_len)?, fd, bytes(memory, path, len)?)
+                host.symlink(text(memory, target, target_len)?, fd, text(memory, path, len)?)
             })
         },
     )?;
@@ -130,8 +130,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
          new: u32,
          new_len: u32| {
             call(c, |host, memory| {
-                let old = (old_fd, lookup, bytes(memory, old, old_len)?);
-                host.link(old, (new_fd, bytes(memory, new, new_len)?))
+                let old = (old_fd, lookup, text(memory, old, old_len)?);
+                host.link(old, (new_fd, text(memory, new, new_len)?))
             })
         },
     )?;
@@ -140,8 +140,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
         "path_rename",
         |c: Caller<'_, Host>, old_fd: u32, old: u32, old_len: u32, new_fd: u32, new: u32, new_len: u32| {
             call(c, |host, memory| {
-                let old = (old_fd, bytes(memory, old, old_len)?);
-                host.rename(old, (new_fd, bytes(memory, new, new_len)?))
+                let old = (old_fd, text(memory, old, old_len)?);
+                host.rename(old, (new_fd, text(memory, new, new_len)?))
             })
         },
     )?;
