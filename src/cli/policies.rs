@@ -6,8 +6,8 @@ use crate::build::metadata::{Package, Workspace};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
 use crate::policy::{self, Ceiling, Loaded, Lookup, Manifests, PackagePolicy, Places};
-use crate::runner::places::Disk;
-use crate::runner::{Failure, cache_dir};
+use crate::runner::places::{Beneath, Disk};
+use crate::runner::{Failure, cache_dir, home_dir};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind::{NotADirectory, NotFound};
@@ -93,22 +93,31 @@ pub(super) fn load_at(
 ///
 /// # Errors
 /// As for [`load`].
-pub(super) fn without_package(folder: &Path, args: &PolicyArgs) -> Result<Permissions, Failure> {
-    let places = places(folder, folder, &folder.join("target"));
+pub(super) fn without_package(
+    folder: &Path,
+    root: Option<&Path>,
+    args: &PolicyArgs,
+) -> Result<Permissions, Failure> {
+    let mut places = places(folder, folder, &folder.join("target"));
+    places.root = root.map(Path::to_owned);
+    let lookup: &dyn Lookup = match &root {
+        Some(root) => &Beneath(root),
+        None => &Disk,
+    };
     let nothing = SourceFile { path: folder.join("Cargo.toml"), text: String::new() };
     let manifests = Manifests { package: Arc::new(nothing), workspace: None, extra: options::grants(args) };
     let ceiling = ceiling(&manifests, &places, args)?;
-    let loaded = policy::load(&manifests, &places, &Disk, ceiling.as_ref()).map_err(Failure::manifest)?;
+    let loaded = policy::load(&manifests, &places, lookup, ceiling.as_ref()).map_err(Failure::manifest)?;
     Ok(Permissions {
         policy: loaded.policy,
-        places: places.canonical(&Disk).0,
-        manifest: "Cargo.toml".to_owned(),
+        places: places.canonical(lookup).0,
+        manifest: String::new(),
         warnings: loaded.warnings,
     })
 }
 
 fn places(package: &Path, workspace: &Path, target_dir: &Path) -> Places {
-    let home = std::env::home_dir();
+    let home = home_dir();
     let folder = |variable: &str, below: &str| {
         let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         named.or_else(|| home.as_ref().map(|home| home.join(below)))
@@ -121,6 +130,7 @@ fn places(package: &Path, workspace: &Path, target_dir: &Path) -> Places {
         cargo_home: folder("CARGO_HOME", ".cargo"),
         rustup_home: folder("RUSTUP_HOME", ".rustup"),
         home,
+        root: None,
     }
 }
 
@@ -207,7 +217,7 @@ fn repository(workspace: &Path) -> PathBuf {
 /// `$XDG_CONFIG_HOME/cargo-sandbox/ceiling.toml`, or below `~/.config`.
 fn users_ceiling() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".config")))?;
+    let base = base.or_else(|| home_dir().map(|home| home.join(".config")))?;
     Some(base.join("cargo-sandbox/ceiling.toml"))
 }
 

@@ -1,6 +1,7 @@
 //! `cargo sandbox run`.
 
 use super::args::RunArgs;
+use super::first_look::{OF_PROGRAM, first_look};
 use super::fix::{self, Fixing};
 use super::options;
 use super::output::{self, Outputs};
@@ -33,14 +34,17 @@ pub(super) fn run(args: RunArgs) -> ExitStatus {
     Outputs::during_judging(
         &args.output,
         unused::to_report(unused::level(&args.policy, false)),
-        || open_workspace(&flags),
+        || {
+            first_look(&options::setup(&args.walls, false), OF_PROGRAM)?;
+            open_workspace(&flags)
+        },
         |outputs, workspace| run_program(&args, begun, &launcher, &flags, &workspace, outputs),
     )
 }
 
 /// The workspace of the current directory, or of `--manifest-path`.
 pub(super) fn open_workspace(flags: &CargoFlags) -> Result<(Workspace, PathBuf), Failure> {
-    let workspace = Workspace::load(flags, &std::env::current_dir()?, metadata_dir().as_deref())?;
+    let workspace = Workspace::load(flags, &crate::runner::current_dir()?, metadata_dir().as_deref())?;
     reached(Phase::Metadata);
     let root = workspace.root.clone();
     Ok((workspace, root))

@@ -2,6 +2,7 @@
 
 use super::args::{LibtestArgs, TestArgs};
 use super::doctest;
+use super::first_look::{OF_TESTS, first_look};
 use super::fix::{self, Fixing};
 use super::options;
 use super::output::{Outputs, fatal};
@@ -53,7 +54,12 @@ pub(super) fn test(args: TestArgs) -> ExitStatus {
     Outputs::during_judging(
         &args.output,
         unused::to_report(level),
-        || open_workspace(&flags),
+        || {
+            if !args.no_run {
+                first_look(&options::setup(&args.walls, false), OF_TESTS)?;
+            }
+            open_workspace(&flags)
+        },
         |outputs, workspace| run_tests(&args, &libtest, begun, &flags, &workspace, outputs),
     )
 }

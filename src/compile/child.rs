@@ -2,6 +2,7 @@
 
 use super::engine::{Strategy, engine};
 use super::facts::Facts;
+use super::limits;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -35,6 +36,7 @@ pub fn compile(input: &mut File, output: &mut File, strategy: Strategy) -> Resul
     if facts.component {
         return Ok(facts);
     }
+    limits::check(&wasm).map_err(CompileError::Module)?;
     let engine = engine(strategy).map_err(|error| CompileError::Machine(format!("{error:#}")))?;
     let code = engine.precompile_module(&wasm).map_err(|error| CompileError::Module(format!("{error:#}")))?;
     output.write_all(&code).map_err(machine)?;
