@@ -25,6 +25,7 @@ const IMPORTS: &str = r#"
     (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "path_open"
         (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_fdstat_set_rights" (func $rights (param i32 i64 i64) (result i32)))
     (import "wasi_snapshot_preview1" "sock_shutdown" (func $shutdown (param i32 i32) (result i32)))
     (memory (export "memory") 1)"#;
 
@@ -106,7 +107,7 @@ fn inside_of_other_layers_it_is_said_before_anything_is_built() {
     said(inside_layers(16, bench.runner(&[])), 69, &texts);
     // There is room for one more, and without Landlock none is needed.
     inside_layers(15, bench.runner(&[])).expect(0);
-    inside_layers(16, bench.runner(&["--landlock", "off"])).expect(0);
+    inside_layers(16, bench.runner(&["--landlock", "off", "--no-cache"])).expect(0);
 }
 
 /// The same command with a limit of `prlimit`.
@@ -202,6 +203,24 @@ fn a_guest_from_elsewhere_is_given_the_variables_that_were_asked_for() {
     granted.env("PWD", &bench.path);
     run(granted).expect(1);
     bench.run(&["--root", bench.path.to_str().unwrap(), "--read", "/", "--env", "A=1"]).expect(1);
+}
+
+/// Rights are the guest's way to hold itself to something: what was given up is gone, and nothing comes back.
+#[test]
+fn rights_that_a_guest_gives_up_are_gone() {
+    let set = |base: &str| format!("(call $rights (i32.const 3) (i64.const {base}) (i64.const 0))");
+    let open =
+        "(call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 0) (i64.const 0)
+        (i64.const 0) (i32.const 0) (i32.const 0))";
+    let dot = "(i32.store8 (i32.const 64) (i32.const 46))";
+    let ends = |text: &str| bench(text).run(&["--read", "."]).status;
+    assert_eq!(ends(&format!("{dot} (call $exit {open})")), 0);
+    // PATH_OPEN is kept, and then it is not.
+    assert_eq!(ends(&format!("{dot} (drop {}) (call $exit {open})", set("0x2000"))), 0);
+    assert_eq!(ends(&format!("{dot} (drop {}) (call $exit {open})", set("0x40000"))), 76);
+    assert_eq!(ends(&format!("(drop {}) (call $exit {})", set("0"), set("0x2000"))), 76);
+    // A directory cannot be read or written as a file, so that is nothing to keep.
+    assert_eq!(ends(&format!("(call $exit {})", set("0x2"))), 76);
 }
 
 #[test]
