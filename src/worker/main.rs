@@ -107,6 +107,7 @@ fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {
                 };
                 let _ = say(&FromWorker::Compiled(compiled.map(Box::new).map_err(|error| match error {
                     child::CompileError::Module(why) => child::CompileError::Module(bounded(why)),
+                    child::CompileError::TooMuch(why) => child::CompileError::TooMuch(bounded(why)),
                     child::CompileError::Machine(why) => child::CompileError::Machine(bounded(why)),
                 })));
                 0

@@ -291,7 +291,9 @@ impl FromWorker {
                     }
             }
             Self::Compiled(Ok(facts)) => facts.within_bounds(),
-            Self::Compiled(Err(CompileError::Module(why) | CompileError::Machine(why))) => text(why),
+            Self::Compiled(Err(
+                CompileError::Module(why) | CompileError::TooMuch(why) | CompileError::Machine(why),
+            )) => text(why),
             Self::Symbols(frames) => {
                 frames.len() <= MAX_INLINED
                     && frames.iter().all(|f| text(&f.krate) && text(&f.function) && text(&f.file))

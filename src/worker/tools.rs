@@ -164,6 +164,10 @@ impl Compiling {
                     format!("the artifact is not a valid module: {why}"),
                 ));
             }
+            Ok(Some(FromWorker::Compiled(Err(CompileError::TooMuch(why))))) => {
+                let message = format!("the artifact is too much to compile: {why}");
+                return Err(Diagnostic::error("artifact", message));
+            }
             Ok(Some(FromWorker::Compiled(Err(CompileError::Machine(why))))) => return Err(failed(why)),
             Ok(Some(other)) => return Err(failed(super::run::WorkerError::early(other).to_string())),
             Err(error) => return Err(failed(error.to_string())),
