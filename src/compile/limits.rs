@@ -28,8 +28,14 @@ const BODY: u64 = 4 << 20;
 const LOCALS: u64 = 10_000_000;
 /// Locals of one function times its bytes: each of its blocks may have to say what each of them is.
 const LOCALS_TIMES_BYTES: u64 = 4_000_000_000;
+/// The same of all functions: half a second for each thousand million.
+const ALL_LOCALS_TIMES_BYTES: u64 = 100_000_000_000;
 /// Blocks in each other, in one function: a `match` has one for each of its arms.
 const DEPTH: u64 = 50_000;
+/// The squares of that, of all functions that are long enough for many: ten seconds for as many as one can have.
+const ALL_DEPTHS_SQUARED: u64 = 4 * DEPTH * DEPTH;
+/// Blocks that are no matter.
+const SHALLOW: u64 = 5_000;
 
 /// Looks at a module before it is compiled.
 ///
@@ -37,7 +43,7 @@ const DEPTH: u64 = 50_000;
 /// What there is too much of, or what no module is, in words.
 pub(super) fn check(wasm: &[u8]) -> Result<(), String> {
     let malformed = |error: wasmparser::BinaryReaderError| error.to_string();
-    let mut all_locals = 0;
+    let (mut all_locals, mut all_weights, mut all_depths) = (0, 0_u64, 0_u64);
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(malformed)? {
             Payload::TypeSection(section) => bound("types", section.count().into(), TYPES)?,
@@ -80,14 +86,16 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), String> {
                 let locals = locals(&body).map_err(malformed)?;
                 all_locals += locals;
                 bound("locals", all_locals, LOCALS)?;
-                bound(
-                    "locals, times bytes, in one function",
-                    locals.saturating_mul(size),
-                    LOCALS_TIMES_BYTES,
-                )?;
+                let weight = locals.saturating_mul(size);
+                bound("locals, times bytes, in one function", weight, LOCALS_TIMES_BYTES)?;
+                all_weights += weight;
+                bound("locals, times bytes, in all functions", all_weights, ALL_LOCALS_TIMES_BYTES)?;
                 // A block has two bytes at its beginning and one at its end.
-                if size > 3 * DEPTH {
-                    bound("blocks in each other", depth(&body).map_err(malformed)?, DEPTH)?;
+                if size > 3 * SHALLOW {
+                    let depth = depth(&body).map_err(malformed)?;
+                    bound("blocks in each other", depth, DEPTH)?;
+                    all_depths += depth * depth;
+                    bound("blocks in each other, squared, in all functions", all_depths, ALL_DEPTHS_SQUARED)?;
                 }
             }
             _ => {}
@@ -194,7 +202,9 @@ mod tests {
         assert_eq!(module(200, 50_000, 0), Ok(()));
         assert!(module(201, 50_000, 0).unwrap_err().contains("locals"));
         assert_eq!(module(1, 40_000, 99_900), Ok(()));
-        assert!(module(1, 40_000, 100_100).unwrap_err().contains("times bytes"));
+        assert!(module(1, 40_000, 100_100).unwrap_err().contains("in one function"));
+        assert_eq!(module(24, 40_000, 99_900), Ok(()));
+        assert!(module(26, 40_000, 99_900).unwrap_err().contains("in all functions"));
     }
 
     #[test]
@@ -209,12 +219,16 @@ mod tests {
 
     #[test]
     fn a_function_is_bounded_in_length_and_depth() {
-        let nested = |depth: u64| {
+        let nested = |functions: usize, depth: u64| {
             let (open, close) = ("block\n".repeat(depth as usize), "end\n".repeat(depth as usize));
-            said(&format!("(module (func {open} {close}))"))
+            said(&format!("(module {})", format!("(func {open} {close})").repeat(functions)))
         };
-        assert_eq!(nested(DEPTH), Ok(()));
-        assert!(nested(DEPTH + 1).unwrap_err().contains("blocks in each other"));
+        assert_eq!(nested(1, DEPTH), Ok(()));
+        assert!(nested(1, DEPTH + 1).unwrap_err().contains("blocks in each other"));
+        // Many of them count together, and many small ones are no matter.
+        assert_eq!(nested(4, DEPTH), Ok(()));
+        assert!(nested(5, DEPTH).unwrap_err().contains("squared"));
+        assert_eq!(nested(500, 1000), Ok(()));
         let long = |length: u64| said(&format!("(module (func {}))", "nop\n".repeat(length as usize)));
         assert_eq!(long(BODY - 10), Ok(()));
         assert!(long(BODY + 10).unwrap_err().contains("bytes in one function"));
