@@ -143,6 +143,20 @@ fn a_folder_that_is_gone_is_named_as_what_it_is() {
     said(missing, 2, &["cannot read `missing.wasm`"]);
 }
 
+/// Only root can have a folder that is closed to its guests and not to itself.
+#[test]
+fn that_a_folder_is_open_only_to_capabilities_is_said_to_root() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let fixture = Fixture::copy("copy-file");
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        chown(fixture.dir(), Some(65534), Some(65534)).unwrap();
+        fs::set_permissions(fixture.dir(), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let run = run(fixture.command(["run"]));
+    assert_eq!(run.stderr.matches("a guest cannot enter `").count(), usize::from(is_root), "{}", run.stderr);
+}
+
 #[test]
 fn a_relative_home_makes_no_cache_here() {
     let bench = bench("(call $exit (i32.const 0))");

@@ -5,6 +5,8 @@ use crate::exit_status::ExitStatus;
 use crate::kernel::{LandlockLevel, Needs};
 use crate::runner::{Failure, Setup};
 use rustix::process::{Resource, getrlimit};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Landlock layers of a program's worker.
 pub(super) const OF_PROGRAM: u32 = 1;
@@ -44,6 +46,31 @@ pub(super) fn first_look(setup: &Setup, layers: u32) -> Result<(), Failure> {
         return Err(lack("open-files", message, "raise it with `ulimit -n 1024`"));
     }
     Ok(())
+}
+
+/// What to say where root works in a folder that only its capabilities open: a guest has none.
+pub(super) fn closed_to_guests(folder: &Path) -> Option<Diagnostic> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let groups = rustix::process::getgroups().unwrap_or_default();
+    let is_closed = |folder: &&Path| {
+        let Ok(found) = folder.metadata() else { return false };
+        let ours = found.gid() == 0 || groups.iter().any(|group| group.as_raw() == found.gid());
+        let bits = match (found.uid(), ours) {
+            (0, _) => found.mode() >> 6,
+            (_, true) => found.mode() >> 3,
+            (_, false) => found.mode(),
+        };
+        bits & 1 == 0
+    };
+    let closed = folder.ancestors().filter(is_closed).last()?;
+    let message = format!("a guest cannot enter `{}`, which belongs to another user", closed.display());
+    Some(
+        Diagnostic::warning("no-capabilities", message)
+            .note("a guest of root has none of its capabilities, and is held to the permissions of files")
+            .help("run this command as that user, or open the folder to others"),
+    )
 }
 
 fn lack(code: &'static str, message: String, help: &str) -> Failure {

@@ -1,7 +1,7 @@
 //! `cargo sandbox run`.
 
 use super::args::RunArgs;
-use super::first_look::{OF_PROGRAM, first_look};
+use super::first_look::{OF_PROGRAM, closed_to_guests, first_look};
 use super::fix::{self, Fixing};
 use super::options;
 use super::output::{self, Outputs};
@@ -70,6 +70,7 @@ fn run_program(
     vcs::check(&package.manifest.path, &args.policy)?;
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     outputs.messages(std::mem::take(&mut permissions.warnings));
+    outputs.messages(closed_to_guests(current_dir).into_iter().collect());
     reached(Phase::Policy);
 
     let mut targets = TargetFlags::default();

@@ -2,7 +2,7 @@
 
 use super::args::{LibtestArgs, TestArgs};
 use super::doctest;
-use super::first_look::{OF_TESTS, first_look};
+use super::first_look::{OF_TESTS, closed_to_guests, first_look};
 use super::fix::{self, Fixing};
 use super::options;
 use super::output::{Outputs, fatal};
@@ -203,6 +203,7 @@ fn permissions(
         match policies::load(workspace, package, &args.policy) {
             Ok(mut permissions) => {
                 outputs.messages(std::mem::take(&mut permissions.warnings));
+                outputs.messages(closed_to_guests(&package.root).into_iter().collect());
                 all.push(permissions);
             }
             Err(failure) => match &mut failed {
