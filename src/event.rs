@@ -92,13 +92,15 @@ pub struct Report {
 /// The kernel's part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelReport {
-    /// Landlock ABI of the kernel; `None` without Landlock.
+    /// The Landlock ABI whose rules are in force; `None` without Landlock.
     pub landlock_abi: Option<u32>,
+    /// The kernel's own, which may be newer; `None` if it has no Landlock.
+    pub landlock_kernel_abi: Option<u32>,
     /// `full`, `required` or `off`, as asked for.
     pub landlock_level: String,
-    /// Landlock rights that were enforced, by their kernel names without the prefix.
+    /// What Landlock enforced, in words.
     pub enforced: Vec<String>,
-    /// Those the kernel does not know.
+    /// What it would have enforced at the level `full`, and this kernel cannot.
     pub missing: Vec<String>,
     /// The seccomp filter was installed.
     pub seccomp: bool,
@@ -161,7 +163,7 @@ pub struct Violation {
     pub access: Access,
     /// Which wall stopped it.
     pub wall: Wall,
-    /// Name of the crate whose manifest applies.
+    /// Name of the crate whose manifest applies; empty if only the command line does.
     pub package: String,
     /// The exception that forbids it: text, file and line.
     pub exception: Option<GrantPlace>,
@@ -196,10 +198,10 @@ pub struct Snippet {
     pub range: std::ops::Range<usize>,
 }
 
-/// TOML that would allow a violation.
+/// TOML, or a flag, that would allow a violation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
-    /// The manifest to add it to, as shown: `Cargo.toml`, `crates/a/Cargo.toml`.
+    /// The manifest to add it to, as shown: `Cargo.toml`, `crates/a/Cargo.toml`. Empty for the command line.
     pub manifest: String,
     /// Table header without brackets: `package.metadata.sandbox.fs`.
     pub table: String,

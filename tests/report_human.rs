@@ -309,6 +309,23 @@ fn a_guest_that_exits_with_a_number_of_ours() {
 }
 
 #[test]
+fn what_is_enforced_is_told_from_what_a_newer_kernel_has_and_an_older_one_lacks() {
+    let mut report = run(ExitStatus::Fine, vec![]);
+    report.targets[0].grants.clear();
+    report.kernel.landlock_abi = Some(9);
+    report.kernel.landlock_kernel_abi = Some(11);
+    let last = |report: &Report| show(&[], report).trim_end().rsplit("   ").next().unwrap().to_owned();
+    assert_eq!(last(&report), "Passed landlock ABI 9 of this kernel's 11");
+    report.kernel = Default::default();
+    report.kernel.landlock_abi = Some(4);
+    report.kernel.landlock_kernel_abi = Some(4);
+    report.kernel.missing = vec!["device ioctls".to_owned(), "abstract sockets and signals".to_owned()];
+    assert_eq!(last(&report), "Passed landlock ABI 4 (without device ioctls, abstract sockets and signals)");
+    report.kernel.landlock_level = "off".to_owned();
+    assert_eq!(last(&report), "Passed landlock off");
+}
+
+#[test]
 fn messages_and_unused_grants() {
     let report = run(ExitStatus::Unused, vec![]);
     assert_snapshot!(show(&[RunEvent::Message(warning())], &report), @r#"

@@ -6,6 +6,7 @@ mod support;
 use cargo_sandbox::access::{GrantId, OperationSet};
 use cargo_sandbox::compile::{Cache, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
+use cargo_sandbox::kernel::LandlockLevel;
 use cargo_sandbox::policy::model::LimitsPatch;
 use cargo_sandbox::policy::{PackagePolicy, Scope};
 use cargo_sandbox::worker::{
@@ -97,6 +98,34 @@ fn a_child_has_no_socket_but_its_own() {
     let suite = run(2, tests.collect());
     for result in suite.results.values() {
         assert_eq!(String::from_utf8_lossy(&result.output.bytes()), "hello from the guest\n");
+    }
+}
+
+#[test]
+fn without_landlock_a_child_has_no_capability_and_reaches_no_memory_of_those_above() {
+    // As the command does it; root reaches past that with its capabilities.
+    cargo_sandbox::kernel::process::set_not_dumpable().unwrap();
+    let (artifact, root) = (artifact(Strategy::Cranelift), root());
+    let mut job = job(&artifact, &root, Strategy::Cranelift, package(&[]), None);
+    job.confined.landlock = LandlockLevel::Off;
+    let tests = (0..2).map(|id| TestRun { misbehaviour: Some(Misbehaviour::Pry), ..test(id, "print") });
+    let mut suite = Suite { waiting: tests.collect(), ..Suite::default() };
+    assert!(!TestPool::new(&launcher(), job).run(&mut suite).unwrap());
+    for result in suite.results.values() {
+        let output = String::from_utf8_lossy(&result.output.bytes()).into_owned();
+        let lines: Vec<&str> = output.lines().collect();
+        // A user has a bounding set that needs a capability to be made smaller; it bounds nothing that there is.
+        let bounding = |line: &&str| !line.starts_with("CapBnd") || rustix::process::geteuid().is_root();
+        let capabilities: Vec<&str> = lines.iter().filter(|line| line.starts_with("Cap")).copied().collect();
+        assert_eq!(capabilities.len(), 5, "{output}");
+        assert!(
+            capabilities.into_iter().filter(bounding).all(|line| line.ends_with("\t0000000000000000")),
+            "{output}"
+        );
+        let denied = std::io::ErrorKind::PermissionDenied;
+        let rest =
+            [format!("zygote: {denied}"), format!("supervisor: {denied}"), "hello from the guest".to_owned()];
+        assert_eq!(lines[5..], rest, "{output}");
     }
 }
 

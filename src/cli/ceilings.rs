@@ -155,7 +155,7 @@ fn git_root(folder: &Path) -> Option<&Path> {
 /// `$XDG_CONFIG_HOME/cargo-sandbox/ceiling.toml`, or below `~/.config`.
 fn users_ceiling() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".config")))?;
+    let base = base.or_else(|| crate::runner::home_dir().map(|home| home.join(".config")))?;
     Some(base.join("cargo-sandbox/ceiling.toml"))
 }
 

@@ -8,6 +8,7 @@ mod check;
 mod diff;
 mod docs;
 mod doctest;
+mod first_look;
 mod fix;
 mod late_file;
 mod merge;
@@ -22,6 +23,7 @@ mod vcs;
 mod why;
 
 use crate::exit_status::ExitStatus;
+use crate::kernel::process;
 use crate::worker::phases::{Phase, reached};
 use args::{Cli, Command};
 use clap::Parser;
@@ -41,6 +43,11 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         }
     };
     reached(Phase::Arguments);
+    if matches!(cli.command, Command::Run(_) | Command::Test(_) | Command::Runner(_)) {
+        // Where Landlock is off, nothing else keeps a process of the same user from our memory. What we start
+        // is not concerned; a system that has no such thing has no walls either.
+        let _ = process::set_not_dumpable();
+    }
     let status = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Test(args) => test::test(args),

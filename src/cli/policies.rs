@@ -5,9 +5,9 @@ use super::ceilings::{Then, ceiling};
 use super::options;
 use crate::build::metadata::{Package, Workspace};
 use crate::diagnostic::{Diagnostic, SourceFile};
-use crate::policy::{self, Loaded, Manifests, PackagePolicy, Places};
-use crate::runner::places::Disk;
-use crate::runner::{Failure, cache_dir};
+use crate::policy::{self, Loaded, Lookup, Manifests, PackagePolicy, Places};
+use crate::runner::places::{Beneath, Disk};
+use crate::runner::{Failure, cache_dir, home_dir};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,22 +87,31 @@ fn manifests(workspace: &Workspace, package: &Package, extra: policy::CommandLin
 ///
 /// # Errors
 /// As for [`load`].
-pub(super) fn without_package(folder: &Path, args: &PolicyArgs) -> Result<Permissions, Failure> {
-    let places = places(folder, folder, &folder.join("target"));
+pub(super) fn without_package(
+    folder: &Path,
+    root: Option<&Path>,
+    args: &PolicyArgs,
+) -> Result<Permissions, Failure> {
+    let mut places = places(folder, folder, &folder.join("target"));
+    places.root = root.map(Path::to_owned);
+    let lookup: &dyn Lookup = match &root {
+        Some(root) => &Beneath(root),
+        None => &Disk,
+    };
     let nothing = SourceFile { path: folder.join("Cargo.toml"), text: String::new() };
     let manifests = Manifests { package: Arc::new(nothing), workspace: None, extra: options::grants(args) };
     let ceiling = ceiling(&manifests, &places, None, args)?;
-    let loaded = policy::load(&manifests, &places, &Disk, ceiling.as_ref()).map_err(Failure::manifest)?;
+    let loaded = policy::load(&manifests, &places, lookup, ceiling.as_ref()).map_err(Failure::manifest)?;
     Ok(Permissions {
         policy: loaded.policy,
-        places: places.canonical(&Disk).0,
-        manifest: "Cargo.toml".to_owned(),
+        places: places.canonical(lookup).0,
+        manifest: String::new(),
         warnings: loaded.warnings,
     })
 }
 
 fn places(package: &Path, workspace: &Path, target_dir: &Path) -> Places {
-    let home = std::env::home_dir();
+    let home = home_dir();
     let folder = |variable: &str, below: &str| {
         let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         named.or_else(|| home.as_ref().map(|home| home.join(below)))
@@ -115,5 +124,6 @@ fn places(package: &Path, workspace: &Path, target_dir: &Path) -> Places {
         cargo_home: folder("CARGO_HOME", ".cargo"),
         rustup_home: folder("RUSTUP_HOME", ".rustup"),
         home,
+        root: None,
     }
 }

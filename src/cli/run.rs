@@ -1,6 +1,7 @@
 //! `cargo sandbox run`.
 
 use super::args::RunArgs;
+use super::first_look::{OF_PROGRAM, closed_to_guests, first_look};
 use super::fix::{self, Fixing, Held};
 use super::options;
 use super::output::{self, Outputs};
@@ -33,14 +34,17 @@ pub(super) fn run(args: RunArgs) -> ExitStatus {
     Outputs::during_judging(
         &args.output,
         unused::to_report(unused::level(&args.policy, false)),
-        || open_workspace(&flags),
+        || {
+            first_look(&options::setup(&args.walls, false), OF_PROGRAM)?;
+            open_workspace(&flags)
+        },
         |outputs, workspace| run_program(&args, begun, &launcher, &flags, &workspace, outputs),
     )
 }
 
 /// The workspace of the current directory, or of `--manifest-path`.
 pub(super) fn open_workspace(flags: &CargoFlags) -> Result<(Workspace, PathBuf), Failure> {
-    let workspace = Workspace::load(flags, &std::env::current_dir()?, metadata_dir().as_deref())?;
+    let workspace = Workspace::load(flags, &crate::runner::current_dir()?, metadata_dir().as_deref())?;
     reached(Phase::Metadata);
     source::hold(&workspace.root);
     let root = workspace.root.clone();
@@ -68,6 +72,7 @@ fn run_program(
     let held = Held::new(&package.manifest, &args.policy)?;
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     outputs.messages(std::mem::take(&mut permissions.warnings));
+    outputs.messages(closed_to_guests(current_dir).into_iter().collect());
     reached(Phase::Policy);
 
     let mut targets = TargetFlags::default();

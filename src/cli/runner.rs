@@ -3,6 +3,7 @@
 use super::args::RunnerArgs;
 use super::attempts::Attempts;
 use super::doctest::{CRATES, Handed};
+use super::first_look::{OF_PROGRAM, first_look};
 use super::options;
 use super::output::{Outputs, fatal};
 use super::run::{execute, report, subject};
@@ -15,7 +16,7 @@ use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{Program, Subject};
-use crate::runner::{Failure, metadata_dir, source, verdict};
+use crate::runner::{Failure, current_dir, metadata_dir, source, verdict};
 use crate::worker::Launcher;
 use crate::worker::phases::{Phase, reached};
 use std::ffi::OsString;
@@ -42,7 +43,10 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
     let status = Outputs::during_judging(
         &args.output,
         unused::to_report(unused::level(&args.policy, false)),
-        || find_file(&args),
+        || {
+            first_look(&options::setup(&args.walls, false), OF_PROGRAM)?;
+            find_file(&args)
+        },
         |outputs, found| run_file(&args, begun, &launcher, &found, handed.as_mut(), outputs),
     );
     let left = handed.zip(inbox).map_or(Ok(()), |(handed, inbox)| {
@@ -69,7 +73,7 @@ struct Found {
 }
 
 fn find_file(args: &RunnerArgs) -> Result<(Found, PathBuf), Failure> {
-    let current_dir = std::env::current_dir()?;
+    let current_dir = current_dir()?;
     let file = std::fs::canonicalize(file(args)).map_err(|error| {
         let message = format!("cannot read `{}`: {error}", file(args).display());
         Failure::new(ExitStatus::Usage, Diagnostic::error("artifact", message))
@@ -103,7 +107,7 @@ fn run_file(
     }
     let interrupt = Interrupt::install()?;
     let Found { file, manifest, workspace } = found;
-    let current_dir = std::env::current_dir()?;
+    let current_dir = current_dir()?;
     let package = workspace.as_ref().zip(manifest.as_ref()).and_then(|(workspace, manifest)| {
         workspace.packages.iter().find(|package| package.manifest.path == *manifest)
     });
@@ -121,9 +125,10 @@ fn run_file(
     if handed.is_some() {
         kind = TargetKind::Test;
     }
+    let root = args.root.as_deref().map(root).transpose()?;
     let permissions = match (workspace, package) {
         (Some(workspace), Some(package)) => policies::load(workspace, package, &args.policy)?,
-        _ => policies::without_package(&guest_dir, &args.policy)?,
+        _ => policies::without_package(&guest_dir, root.as_deref(), &args.policy)?,
     };
     let subject = match package {
         Some(package) => subject(&permissions, package),
@@ -152,7 +157,7 @@ fn run_file(
         .to_owned(),
         test: (kind == TargetKind::Test).then(|| single_test(&args.words[1..])).flatten(),
         current_dir: guest_dir,
-        root: args.root.clone().map(std::fs::canonicalize).transpose()?,
+        root,
         args: words,
     };
     let setup = options::setup(&args.walls, args.policy.audit);
@@ -178,6 +183,16 @@ fn run_file(
     unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
     attempts.judge(&mut report);
     Ok(outputs.finish(&report))
+}
+
+/// What the guest is to see as `/`.
+fn root(folder: &Path) -> Result<PathBuf, Failure> {
+    let wrong = |why: String| {
+        let message = format!("cannot use `{}` as `--root`: {why}", folder.display());
+        Failure::new(ExitStatus::Usage, Diagnostic::error("root", message))
+    };
+    let found = std::fs::canonicalize(folder).map_err(|error| wrong(error.to_string()))?;
+    if found.is_dir() { Ok(found) } else { Err(wrong("it is no directory".to_owned())) }
 }
 
 /// The manifest of the package that an artifact was built from: the one cargo or nextest names in

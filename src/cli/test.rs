@@ -2,6 +2,7 @@
 
 use super::args::{Fix, LibtestArgs, TestArgs};
 use super::doctest;
+use super::first_look::{OF_TESTS, closed_to_guests, first_look};
 use super::fix::{self, Fixing, Held};
 use super::options;
 use super::output::{Outputs, fatal};
@@ -54,7 +55,12 @@ pub(super) fn test(args: TestArgs) -> ExitStatus {
     Outputs::during_judging(
         &args.output,
         unused::to_report(level),
-        || open_workspace(&flags),
+        || {
+            if !args.no_run {
+                first_look(&options::setup(&args.walls, false), OF_TESTS)?;
+            }
+            open_workspace(&flags)
+        },
         |outputs, workspace| run_tests(&args, &libtest, begun, &flags, &workspace, outputs),
     )
 }
@@ -223,6 +229,7 @@ fn permissions(
         match policies::load(workspace, package, &args.policy) {
             Ok(mut permissions) => {
                 outputs.messages(std::mem::take(&mut permissions.warnings));
+                outputs.messages(closed_to_guests(&package.root).into_iter().collect());
                 all.push(permissions);
             }
             Err(failure) => match &mut failed {

@@ -2,6 +2,7 @@
 
 use super::engine::{Strategy, engine};
 use super::facts::Facts;
+use super::limits;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,6 +15,8 @@ pub const MAX_WASM: u64 = 512 << 20;
 pub enum CompileError {
     /// The module is at fault, in words.
     Module(String),
+    /// The module has more in it than is compiled, in words.
+    TooMuch(String),
     /// The machine is: no memory, no room for the output.
     Machine(String),
 }
@@ -29,12 +32,13 @@ pub fn compile(input: &mut File, output: &mut File, strategy: Strategy) -> Resul
     let mut wasm = Vec::new();
     input.take(MAX_WASM + 1).read_to_end(&mut wasm).map_err(machine)?;
     if wasm.len() as u64 > MAX_WASM {
-        return Err(CompileError::Module(format!("it is larger than {} MiB", MAX_WASM >> 20)));
+        return Err(CompileError::TooMuch(format!("it is larger than {} MiB", MAX_WASM >> 20)));
     }
     let facts = Facts::read(&wasm).map_err(CompileError::Module)?;
     if facts.component {
         return Ok(facts);
     }
+    limits::check(&wasm).map_err(CompileError::TooMuch)?;
     let engine = engine(strategy).map_err(|error| CompileError::Machine(format!("{error:#}")))?;
     let code = engine.precompile_module(&wasm).map_err(|error| CompileError::Module(format!("{error:#}")))?;
     output.write_all(&code).map_err(machine)?;

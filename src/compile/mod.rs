@@ -8,6 +8,7 @@ pub mod cache;
 pub mod child;
 mod engine;
 pub mod facts;
+mod limits;
 mod load;
 
 pub use cache::{Cache, Key, Stamp};

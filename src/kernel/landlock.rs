@@ -1,8 +1,10 @@
 //! Enforcing a [`Plan`] with Landlock (Documentation/userspace-api/landlock.rst).
 
+use super::abi;
 use super::plan::{Look, Plan, Rule};
 use super::rights::Rights;
 use super::status::{Enforced, Error, LandlockLevel, check, status};
+use super::sys;
 use landlock::{
     AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
@@ -13,9 +15,6 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-
-/// The newest ABI whose rights the landlock crate knows.
-const NEWEST_KNOWN: u32 = 9;
 
 /// What is at an absolute path, without following any symbolic link.
 pub fn look(path: &[u8]) -> Look {
@@ -37,7 +36,7 @@ fn open(path: &[u8]) -> rustix::io::Result<OwnedFd> {
 
 /// The ABI to plan for on this kernel; 0 if it has no Landlock.
 pub fn usable_abi() -> u32 {
-    status().landlock_abi.unwrap_or(0).min(NEWEST_KNOWN)
+    abi::used(status().landlock_abi).unwrap_or(0)
 }
 
 /// Confines the calling thread, and all that it starts from then on, to the rules of the plan and
@@ -74,17 +73,17 @@ impl Layer {
         let kernel = status().landlock_abi;
         check(level, kernel)?;
         check(level, Some(plan.abi))?;
-        if kernel.is_none_or(|kernel| plan.abi > kernel.min(NEWEST_KNOWN)) {
+        if abi::used(kernel).is_none_or(|usable| plan.abi > usable) {
             return Err(Error::Abi { plan: plan.abi, kernel });
         }
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(flags(Rights::handled(plan.abi))?)
             .map_err(refused)?;
-        if plan.abi >= 4 {
+        if abi::has_tcp(plan.abi) {
             ruleset = ruleset.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp).map_err(refused)?;
         }
-        if plan.abi >= 6 {
+        if abi::has_scopes(plan.abi) {
             ruleset = ruleset.scope(Scope::AbstractUnixSocket | Scope::Signal).map_err(refused)?;
         }
         let mut ruleset = ruleset.create().map_err(refused)?;
@@ -113,7 +112,32 @@ impl Layer {
 }
 
 fn refused(error: landlock::RulesetError) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        // What `landlock_restrict_self` says of too many layers, and no other call here (landlock(7)).
+        let number = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        if number == Some(rustix::io::Errno::TOOBIG.raw_os_error()) {
+            return Error::Layers;
+        }
+        cause = error.source();
+    }
     Error::Refused(error.to_string())
+}
+
+/// Whether this many layers can be stacked on those that are in force. `true` also if that cannot be tried.
+pub(super) fn has_room_for(layers: u32) -> bool {
+    // What it does is only allocate, confine itself and end.
+    let Ok(sys::Fork::Parent(child)) = sys::fork().inspect(|side| {
+        if *side == sys::Fork::Child {
+            let plan = Plan { abi: usable_abi(), ..Plan::default() };
+            let full =
+                (0..layers).any(|_| matches!(restrict(&plan, LandlockLevel::Required), Err(Error::Layers)));
+            sys::exit_now(u8::from(full));
+        }
+    }) else {
+        return true;
+    };
+    !matches!(sys::wait(child), Ok(sys::Exit::Code(1)))
 }
 
 /// One rule per path. The kernel would unite rules on the same inode itself; opening is what costs.

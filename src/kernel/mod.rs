@@ -9,6 +9,7 @@
 //! [`seccomp::install()`] with [`seccomp::Profile::Load`], load the artifact, and the profile of what
 //! it runs next. Each filter and each Landlock layer only ever takes away.
 
+pub mod abi;
 #[cfg(target_os = "linux")]
 pub mod folding;
 pub mod foretell;
@@ -36,4 +37,4 @@ pub use foretell::{Answer, foretell};
 pub use landlock::{Layer, look, restrict, usable_abi};
 pub use plan::{Look, Narrower, NotCovered, Plan, Rule, plan};
 pub use rights::Rights;
-pub use status::{Enforced, Error, KernelStatus, LandlockLevel, Unavailable, check, status};
+pub use status::{Enforced, Error, KernelStatus, LandlockLevel, Needs, Unavailable, check, status};

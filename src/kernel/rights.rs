@@ -8,25 +8,25 @@ use std::fmt;
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rights(u64);
 
-/// Names by bit, with the ABI that introduced each.
-const NAMES: [(&str, u32); 17] = [
-    ("EXECUTE", 1),
-    ("WRITE_FILE", 1),
-    ("READ_FILE", 1),
-    ("READ_DIR", 1),
-    ("REMOVE_DIR", 1),
-    ("REMOVE_FILE", 1),
-    ("MAKE_CHAR", 1),
-    ("MAKE_DIR", 1),
-    ("MAKE_REG", 1),
-    ("MAKE_SOCK", 1),
-    ("MAKE_FIFO", 1),
-    ("MAKE_BLOCK", 1),
-    ("MAKE_SYM", 1),
-    ("REFER", 2),
-    ("TRUNCATE", 3),
-    ("IOCTL_DEV", 5),
-    ("RESOLVE_UNIX", 9),
+/// Names by bit. Which ABI has which is in [`super::abi`].
+const NAMES: [&str; 17] = [
+    "EXECUTE",
+    "WRITE_FILE",
+    "READ_FILE",
+    "READ_DIR",
+    "REMOVE_DIR",
+    "REMOVE_FILE",
+    "MAKE_CHAR",
+    "MAKE_DIR",
+    "MAKE_REG",
+    "MAKE_SOCK",
+    "MAKE_FIFO",
+    "MAKE_BLOCK",
+    "MAKE_SYM",
+    "REFER",
+    "TRUNCATE",
+    "IOCTL_DEV",
+    "RESOLVE_UNIX",
 ];
 
 impl Rights {
@@ -61,8 +61,12 @@ impl Rights {
     /// Every right that a kernel of this ABI checks: what a ruleset handles, and denies where no
     /// rule grants it.
     pub fn handled(abi: u32) -> Self {
-        let known = NAMES.iter().enumerate().filter(|(_, (_, since))| *since <= abi);
-        Self(known.fold(0, |bits, (bit, _)| bits | 1 << bit))
+        super::abi::known(abi).fold(Self::NONE, |all, row| all.union(row.rights))
+    }
+
+    /// A set of the kernel's bits.
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
     }
 
     /// The kernel's bits.
@@ -94,7 +98,7 @@ impl Rights {
 
     /// The kernel's names, in the order of their bits.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        NAMES.iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, (name, _))| *name)
+        NAMES.iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, name)| *name)
     }
 
     /// The rights whose condition holds.

@@ -16,6 +16,9 @@ pub struct Rlimits {
     /// Virtual memory, in bytes: for a child that compiles or symbolises, never for one that runs a
     /// guest, whose memories are reserved gigabytes ahead.
     pub address_space: Option<u64>,
+    /// Memory of its own that it can write to, in bytes: what it takes, where `address_space` also counts what
+    /// threads only reserve.
+    pub data: Option<u64>,
     /// Processor time, in seconds: then `SIGXCPU`, and a second later `SIGKILL`.
     pub cpu_seconds: Option<u64>,
 }
@@ -36,6 +39,9 @@ pub fn apply(limits: &Rlimits) -> io::Result<()> {
     }
     if let Some(bytes) = limits.address_space {
         lower(Resource::As, bytes, bytes)?;
+    }
+    if let Some(bytes) = limits.data {
+        lower(Resource::Data, bytes, bytes)?;
     }
     if let Some(seconds) = limits.cpu_seconds {
         lower(Resource::Cpu, seconds, seconds.saturating_add(1))?;

@@ -1,5 +1,6 @@
 //! What this kernel can enforce, what the user asked for, and what is wrong if the two differ.
 
+use super::abi;
 use crate::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -92,23 +93,24 @@ impl Unavailable {
     /// What to do about it, one sentence each.
     pub fn help(&self) -> Vec<String> {
         let mut help = Vec::new();
+        let since = |level: LandlockLevel| abi::linux(level.smallest_abi().unwrap_or_default());
+        let oldest = since(LandlockLevel::Required);
         match (self.abi, self.level) {
-            (Some(_), LandlockLevel::Full) => help.push(
-                "use Linux 6.12 or newer, or `--landlock required`, which needs only 5.19 and reports what is missing"
-                    .into(),
-            ),
-            (Some(_), _) => help.push("use Linux 5.19 or newer".into()),
+            (Some(_), LandlockLevel::Full) => help.push(format!(
+                "use Linux {} or newer, or `--landlock required`, which needs only {oldest} and reports what is missing",
+                since(LandlockLevel::Full)
+            )),
+            (Some(_), _) => help.push(format!("use Linux {oldest} or newer")),
             (None, _) if cfg!(target_os = "linux") => {
-                help.push(
-                    "use Linux 5.19 or newer, built with Landlock and booted with `landlock` in the list `lsm=` (see `/sys/kernel/security/lsm`)"
-                        .into(),
-                );
+                help.push(format!(
+                    "use Linux {oldest} or newer, built with Landlock and booted with `landlock` in the list `lsm=` (see `/sys/kernel/security/lsm`)"
+                ));
                 help.push(
                     "in a container, its seccomp profile must allow `landlock_create_ruleset`, `landlock_add_rule` and `landlock_restrict_self`"
                         .into(),
                 );
             }
-            (None, _) => help.push("run it on Linux 5.19 or newer".into()),
+            (None, _) => help.push(format!("run it on Linux {oldest} or newer")),
         }
         if cfg!(target_os = "linux") {
             help.push("`--landlock off` goes without it: the wasi wall and seccomp still hold".into());
@@ -155,34 +157,77 @@ pub fn check(level: LandlockLevel, abi: Option<u32>) -> Result<(), Unavailable> 
     }
 }
 
+/// What a command needs of the system before there is a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// How much of Landlock.
+    pub level: LandlockLevel,
+    /// Landlock layers that its processes stack.
+    pub layers: u32,
+    /// Whether it filters system calls.
+    pub seccomp: bool,
+}
+
+impl Needs {
+    /// Looks whether the kernel gives it, so that nothing is built in vain. Whether there is room for the
+    /// layers is tried out in a process of its own, if this one has a single thread; otherwise it will be seen
+    /// when they are needed.
+    ///
+    /// # Errors
+    /// What is missing (exit status 69), with what to do about it.
+    pub fn look(&self) -> Result<(), Box<Diagnostic>> {
+        let status = status();
+        check(self.level, status.landlock_abi).map_err(|unavailable| Box::new(unavailable.diagnostic()))?;
+        if self.seccomp && !status.seccomp {
+            let message = "this system offers no seccomp filters that kill a process; nothing was run";
+            return Err(Box::new(
+                Diagnostic::error("seccomp-unavailable", message)
+                    .help("use Linux 4.14 or newer on x86-64 or arm64; in a container, its own filter must allow `seccomp`"),
+            ));
+        }
+        #[cfg(target_os = "linux")]
+        if self.level != LandlockLevel::Off && !super::landlock::has_room_for(self.layers) {
+            return Err(Box::new(
+                Diagnostic::error("landlock-unavailable", format!("{NO_LAYERS}; nothing was run"))
+                    .note("sandboxes around this command, such as those of agents and CI steps, put layers on what they start")
+                    .help("start it outside of some of them")
+                    .help("`--landlock off` goes without it: the wasi wall and seccomp still hold, and so do the layers around"),
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// What wall 2 enforces in this process, for the report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enforced {
-    /// The ABI whose rights are handled; `None` with `--landlock off`.
+    /// The ABI whose rights are handled, which may be older than the kernel's; `None` with `--landlock off`.
     pub abi: Option<u32>,
     /// What is enforced, in words.
     pub enforced: Vec<String>,
-    /// What a newer kernel would enforce and this one does not.
+    /// What `--landlock full` would enforce and this kernel does not.
     pub missing: Vec<String>,
 }
 
 impl Enforced {
     /// What Landlock of this ABI enforces and what it lacks.
     pub fn of(abi: Option<u32>) -> Self {
-        const ABILITIES: [(u32, &str); 6] = [
-            (1, "reading, writing, creating and removing files"),
-            (2, "moves and hard links between directories"),
-            (3, "truncation"),
-            (4, "TCP bind and connect"),
-            (5, "device ioctls"),
-            (6, "abstract sockets and signals"),
-        ];
-        let has = |needs: u32| abi.is_some_and(|abi| abi >= needs);
-        let (enforced, missing): (Vec<_>, Vec<_>) = ABILITIES.iter().partition(|(needs, _)| has(*needs));
-        let words = |list: Vec<&(u32, &str)>| list.into_iter().map(|(_, what)| (*what).to_owned()).collect();
-        Self { abi, enforced: words(enforced), missing: words(missing) }
+        let full = LandlockLevel::Full.smallest_abi().unwrap_or_default();
+        let has = abi::used(abi).unwrap_or_default();
+        let words = |rows: &mut dyn Iterator<Item = &abi::Abi>| {
+            rows.filter_map(|row| row.adds.map(str::to_owned)).collect()
+        };
+        Self {
+            abi: abi::used(abi),
+            enforced: words(&mut abi::known(has)),
+            missing: words(&mut abi::known(full).skip_while(|row| row.number <= has)),
+        }
     }
 }
+
+/// What there is to say of [`Error::Layers`].
+const NO_LAYERS: &str =
+    "this process is inside of as many Landlock layers as the kernel stacks, 16, and no more can be added";
 
 /// Why a confinement was not put in force. The process must not go on to run a guest.
 #[derive(Debug)]
@@ -190,6 +235,8 @@ impl Enforced {
 pub enum Error {
     /// The kernel lacks what was asked for.
     Unavailable(Unavailable),
+    /// This process is inside of as many Landlock layers as can be stacked.
+    Layers,
     /// The plan was made for a newer ABI than the kernel has.
     Abi {
         /// The plan's.
@@ -211,6 +258,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(unavailable) => unavailable.fmt(f),
+            Self::Layers => write!(f, "{NO_LAYERS}"),
             Self::Abi { plan, kernel } => write!(
                 f,
                 "the rules are for Landlock ABI {plan}, the kernel has {}",
@@ -277,6 +325,8 @@ mod tests {
         assert!(old.missing.contains(&"truncation".to_owned()));
         assert_eq!((old.enforced.len(), old.missing.len()), (2, 4));
         assert!(Enforced::of(Some(7)).missing.is_empty());
+        assert_eq!(Enforced::of(Some(11)), Enforced::of(Some(9)));
+        assert_eq!(Enforced::of(Some(11)).abi, Some(9));
         assert!(Enforced::of(None).enforced.is_empty());
     }
 }

@@ -107,6 +107,7 @@ pub mod rlimits {
         pub open_files: Option<u64>,
         pub file_size: Option<u64>,
         pub address_space: Option<u64>,
+        pub data: Option<u64>,
         pub cpu_seconds: Option<u64>,
     }
 
@@ -117,8 +118,14 @@ pub mod rlimits {
     }
 }
 
-/// See the Linux version. Nothing there can be had here.
-pub mod process {}
+/// See the Linux version.
+pub mod process {
+    /// # Errors
+    /// Always.
+    pub fn set_not_dumpable() -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
 
 /// See the Linux version. Nothing there can be had here.
 pub mod sys {}

@@ -19,6 +19,9 @@ pub struct Places {
     pub cargo_home: Option<PathBuf>,
     /// `RUSTUP_HOME`.
     pub rustup_home: Option<PathBuf>,
+    /// What the guest sees as `/`, if that is another folder. The paths of entries and accesses, and the
+    /// three places at the top, are then beneath it; all others, and what is protected, are not.
+    pub root: Option<PathBuf>,
 }
 
 /// Where a path leads.
@@ -38,6 +41,11 @@ pub struct Resolved {
 pub trait Lookup {
     /// Follows `path`, which is absolute, component by component.
     fn resolve(&self, path: &[u8]) -> Resolved;
+
+    /// The same for a path that does not begin at what the guest sees as `/`.
+    fn resolve_outside(&self, path: &[u8]) -> Resolved {
+        self.resolve(path)
+    }
 }
 
 impl Places {
@@ -45,17 +53,27 @@ impl Places {
     /// the package root.
     pub fn canonical(&self, lookup: &dyn Lookup) -> (Self, Vec<Vec<u8>>) {
         let package = lookup.resolve(bytes(&self.package));
-        let one = |path: &PathBuf| to_path(&lookup.resolve(bytes(path)).target);
+        let inside = |path: &PathBuf| to_path(&lookup.resolve(bytes(path)).target);
+        let outside = |path: &PathBuf| to_path(&lookup.resolve_outside(bytes(path)).target);
         let places = Self {
             package: to_path(&package.target),
-            workspace: one(&self.workspace),
-            target_dir: one(&self.target_dir),
-            home: self.home.as_ref().map(one),
-            cache: self.cache.as_ref().map(one),
-            cargo_home: self.cargo_home.as_ref().map(one),
-            rustup_home: self.rustup_home.as_ref().map(one),
+            workspace: inside(&self.workspace),
+            target_dir: inside(&self.target_dir),
+            home: self.home.as_ref().map(outside),
+            cache: self.cache.as_ref().map(outside),
+            cargo_home: self.cargo_home.as_ref().map(outside),
+            rustup_home: self.rustup_home.as_ref().map(outside),
+            root: self.root.as_ref().map(outside),
         };
         (places, package.links)
+    }
+
+    /// A path of the guest's as everybody else knows it.
+    pub fn outside(&self, path: &Path) -> PathBuf {
+        match &self.root {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::model::{Component, PathBase, PathPattern};
 use super::pattern::{escape, joined, literals, parse_path};
 use super::places::{Places, bytes};
 use crate::access::{Operation, OperationSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How far a place reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -409,17 +409,32 @@ pub struct Protected {
     names: Vec<(Component, &'static str)>,
     /// Where the user works: a place that holds one of these does not make it protected.
     roots: Vec<Vec<Component>>,
+    /// What the guest sees as `/`: the way to all of its patterns.
+    outside: Vec<Component>,
 }
 
 impl Protected {
     /// Fills in the variables. The places should be canonical.
+    ///
+    /// Where the guest sees another folder as `/`, what it names is judged by what it is outside. That
+    /// folder is where the user works then, and no package is known.
     pub fn new(places: &Places) -> Self {
+        let outside = places.root.as_deref().map(|root| literals(bytes(root)));
+        let known = match &outside {
+            Some(_) => Places {
+                package: PathBuf::new(),
+                workspace: PathBuf::new(),
+                target_dir: PathBuf::new(),
+                ..places.clone()
+            },
+            None => places.clone(),
+        };
         let names: Vec<_> = NAMES.iter().chain(TOOLS).map(|(name, why)| (component(name), *why)).collect();
-        let mut changes: Vec<Place> = PROTECTED.iter().filter_map(|row| place(row, places)).collect();
-        let workspace = literals(bytes(&places.workspace));
-        let package = literals(bytes(&places.package));
+        let mut changes: Vec<Place> = PROTECTED.iter().filter_map(|row| place(row, &known)).collect();
+        let workspace = literals(bytes(&known.workspace));
+        let package = literals(bytes(&known.package));
         for (root, variable) in [(&package, "{package}"), (&workspace, "{workspace}")] {
-            if variable == "{workspace}" && workspace == package {
+            if outside.is_some() || (variable == "{workspace}" && workspace == package) {
                 continue;
             }
             // The names with a wildcard are left to the exceptions: a `*` in a grant would nearly
@@ -432,10 +447,11 @@ impl Protected {
                 changes.push(Place { pattern, except: Vec::new(), itself: false, named: true, shown, why });
             }
         }
-        let reads = SENSITIVE.iter().filter_map(|row| place(row, places)).collect();
-        let roots = vec![package, workspace, literals(bytes(&places.target_dir))];
+        let reads = SENSITIVE.iter().filter_map(|row| place(row, &known)).collect();
+        let outside = outside.unwrap_or_default();
+        let roots = [package, workspace, literals(bytes(&known.target_dir)), outside.clone()];
         let roots = roots.into_iter().filter(|root| !root.is_empty()).collect();
-        Self { changes, reads, names, roots }
+        Self { changes, reads, names, roots, outside }
     }
 
     /// What a grant of `operations` on `pattern` could reach and must not without saying so. An
@@ -444,6 +460,14 @@ impl Protected {
         if pattern.base == PathBase::Tmp {
             return None;
         }
+        let mut seen_outside;
+        let pattern = if self.outside.is_empty() {
+            pattern
+        } else {
+            seen_outside = pattern.clone();
+            seen_outside.components.splice(0..0, self.outside.iter().cloned());
+            &seen_outside
+        };
         let mut conflicts = Vec::new();
         if !operations.intersection(OperationSet::FS_CHANGE).is_empty() {
             conflicts.extend(self.changes.iter().filter_map(|place| self.reaches(place, pattern, false)));
@@ -483,6 +507,7 @@ impl Protected {
     /// The same below one folder. In the system's folders for temporary files nothing is built and no
     /// tool is started, so a file there may be called `x.rs`, unless that is where the user works.
     pub fn names_below(&self, folder: &[Component]) -> impl Iterator<Item = &Component> {
+        let folder = &[&self.outside, folder].concat()[..];
         let temporary = [&b"/tmp"[..], b"/var/tmp"].iter().any(|tmp| folder.starts_with(&literals(tmp)));
         let work = self.roots.iter().any(|root| folder.starts_with(root) || root.starts_with(folder));
         let most = if temporary && !work { NAMES.len() } else { self.names.len() };

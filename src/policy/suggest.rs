@@ -31,7 +31,7 @@ pub struct Target<'a> {
 /// TOML that would allow an access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suggestion {
-    /// The manifest to add it to, as shown.
+    /// The manifest to add it to, as shown; empty for the command line.
     pub manifest: String,
     /// Table header without brackets: `package.metadata.sandbox.fs`. For a test that has a case it is
     /// `package.metadata.sandbox.test.case.fs`, in the case that the note names.
@@ -66,7 +66,8 @@ impl Suggested {
 }
 
 /// Finds what to add for a denied access. `places` must be canonical
-/// ([`Places::canonical`]) as the paths of accesses are; `manifest` is the package's `Cargo.toml` as shown.
+/// ([`Places::canonical`]) as the paths of accesses are; `manifest` is the package's `Cargo.toml` as shown,
+/// or empty if there is none.
 ///
 /// Creating and modifying are suggested as `write`: opening a file for writing needs both.
 pub fn suggest(
@@ -98,6 +99,9 @@ pub fn suggest(
             Err(note) => return Suggested::none(note),
         },
     };
+    if manifest.is_empty() {
+        return on_command_line(key, entry, as_tmp, scope);
+    }
     let protected = conflict.is_some();
     let meant = conflict.map(|conflict| {
         let word = if conflict.sensitive { "sensitive" } else { "protected" };
@@ -132,6 +136,34 @@ pub fn suggest(
         paste,
     });
     Suggested { suggestion, note }
+}
+
+/// The flag that would allow it. Whoever types it names a protected place without a further word.
+fn on_command_line(key: EntryKey, entry: String, as_tmp: bool, scope: Scope) -> Suggested {
+    if as_tmp {
+        return Suggested::none("only a manifest can put a private directory in the place of `/tmp`");
+    }
+    let flag = match key {
+        EntryKey::EnvRead => "env",
+        _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
+    let word = match !entry.is_empty() && entry.bytes().all(plain) {
+        true => entry.clone(),
+        false => format!("'{}'", entry.replace('\'', r"'\''")),
+    };
+    let paste = format!("--{flag} {word}");
+    let suggestion = Some(Suggestion {
+        manifest: String::new(),
+        table: String::new(),
+        key: flag.to_owned(),
+        entry,
+        protected: false,
+        as_tmp: false,
+        scope,
+        paste,
+    });
+    Suggested { suggestion, note: None }
 }
 
 /// Whether the manifest would allow it without its ceiling.

@@ -129,7 +129,7 @@ pub fn annotations(report: &Wire, prefix: &Prefix, unused: Unused) -> String {
             _ = write!(body, "\n{note}");
         }
         if let Some(suggestion) = &cause.suggestion() {
-            let manifest = escape::line(&suggestion.manifest);
+            let manifest = super::render::place_to_add(&suggestion.manifest);
             let paste = escape::block(suggestion.paste.as_bytes());
             _ = write!(body, "\nto allow it, add to {manifest}:\n{paste}");
         }

@@ -48,7 +48,7 @@ impl Prefix {
             Some(Location { file: self.join(&frame.file)?, line: frame.line, columns: None })
         };
         let manifest = || {
-            let manifest = &violation.suggestion.as_ref()?.manifest;
+            let manifest = Some(&violation.suggestion.as_ref()?.manifest).filter(|file| !file.is_empty())?;
             Some(Location { file: self.join(manifest)?, line: 1, columns: None })
         };
         snippet.or_else(frame).or_else(manifest)

@@ -206,7 +206,9 @@ impl Report {
 
 /// What holds for the whole is what held on every machine.
 fn add_kernel(kernel: &mut Kernel, other: Kernel) {
-    kernel.landlock_abi = kernel.landlock_abi.zip(other.landlock_abi).map(|(one, other)| one.min(other));
+    let least = |one: Option<u32>, other: Option<u32>| one.zip(other).map(|(one, other)| one.min(other));
+    kernel.landlock_abi = least(kernel.landlock_abi, other.landlock_abi);
+    kernel.landlock_kernel_abi = least(kernel.landlock_kernel_abi, other.landlock_kernel_abi);
     let strength = |level: &str| match level {
         "full" => 2,
         "required" => 1,

@@ -59,6 +59,7 @@ pub fn reason(violation: &Violation) -> String {
                 false => format!("denied by {by}"),
             };
         }
+        None if package.is_empty() => "no grant on the command line covers it".to_owned(),
         None => format!("no grant of {package} covers it"),
     };
     match violation.allowed {
@@ -162,8 +163,13 @@ fn shown(
 }
 
 fn suggestion(suggestion: &Suggestion) -> Group<'static> {
-    let message = format!("to allow it, add to {}", escape::line(&suggestion.manifest));
+    let message = format!("to allow it, add to {}", place_to_add(&suggestion.manifest));
     paste(Level::HELP.secondary_title(message), &suggestion.paste)
+}
+
+/// What a suggestion is to be added to.
+pub fn place_to_add(manifest: &str) -> std::borrow::Cow<'_, str> {
+    if manifest.is_empty() { "the command line".into() } else { escape::line(manifest) }
 }
 
 /// Text to paste. It is made by us for the guest's name and escaped for TOML; what is hidden in it

@@ -240,7 +240,8 @@ fn violation(united: &United<'_>, prefix: &Prefix) -> Finding {
     }
     if let Some(suggestion) = &violation.suggestion {
         let paste = escape::block(suggestion.paste.as_bytes());
-        text += &format!("\nto allow it, add to {}:\n{paste}", escape::line(&suggestion.manifest));
+        text +=
+            &format!("\nto allow it, add to {}:\n{paste}", super::render::place_to_add(&suggestion.manifest));
     }
     let origin = violation.origin.as_ref();
     let code = violation.operation.code();

@@ -1,5 +1,6 @@
 //! The one line that says how a run ended.
 
+use super::escape;
 use super::json::Report;
 use super::json::wire::Verdict;
 use crate::exit_status::ExitStatus;
@@ -40,9 +41,18 @@ pub fn facts(report: &Report) -> String {
     if report.audit {
         parts.push("audit: grants were not enforced".to_owned());
     }
-    parts.push(match (report.kernel.landlock_abi, &*report.kernel.landlock_level) {
+    let kernel = &report.kernel;
+    parts.push(match (kernel.landlock_abi, &*kernel.landlock_level) {
         (_, "off") => "landlock off".to_owned(),
-        (Some(abi), _) => format!("landlock ABI {abi}"),
+        (Some(abi), _) => {
+            let newer = kernel.landlock_kernel_abi.filter(|own| *own > abi);
+            let newer = newer.map_or(String::new(), |own| format!(" of this kernel's {own}"));
+            let missing = match &kernel.missing[..] {
+                [] => String::new(),
+                missing => format!(" (without {})", escape::line(&missing.join(", "))),
+            };
+            format!("landlock ABI {abi}{newer}{missing}")
+        }
         (None, _) => "no landlock".to_owned(),
     });
     parts.join(" · ")

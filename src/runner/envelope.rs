@@ -87,8 +87,15 @@ pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> 
         around.set.entry("TMPDIR".to_owned()).or_insert_with(|| tmp_as_text(tmp));
     }
     let protected = Protected::new(places);
-    carve(Path::new("/"), 0, &protected, &mut around);
-    add(&mut around, &places.package, OperationSet::FS_ALL);
+    let carve = |operations, around: &mut Policy| {
+        Carving { places, protected: &protected, operations, around }.carve(Path::new("/"), 0);
+    };
+    carve(OperationSet::FS_READ, &mut around);
+    match &places.root {
+        None => add(&mut around, &places.package, OperationSet::FS_ALL),
+        // There is no package: what the guest sees is its own, but for what is protected by another name.
+        Some(_) => carve(OperationSet::FS_ALL, &mut around),
+    }
     if let Some(tmp) = tmp {
         add(&mut around, tmp, OperationSet::FS_ALL);
     }
@@ -107,7 +114,8 @@ pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> 
     }
     // A package may be the home folder, or hold it.
     let package = at(&places.package);
-    for (place, sensitive) in protected.places_below(&package.components) {
+    let below = protected.places_below(&package.components).filter(|_| places.root.is_none());
+    for (place, sensitive) in below {
         let pattern = PathPattern { components: place.to_vec(), ..package.clone() };
         let exception = Exception::protected(around.exceptions.len(), pattern);
         let kind = if sensitive { ExceptionKind::Deny } else { exception.kind };
@@ -116,22 +124,31 @@ pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> 
     around
 }
 
-/// Grants reading a folder whole, or, where a sensitive place lies in it, what is around that.
-fn carve(folder: &Path, depth: usize, protected: &Protected, around: &mut Policy) {
-    match protected.conflict(OperationSet::FS_READ, &at(folder)) {
-        None => add(around, folder, OperationSet::FS_READ),
-        // It is inside of one.
-        Some(conflict) if conflict.exact => {}
-        Some(_) if depth < DEPTH => {
-            // What cannot be listed is not let through.
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                // Where a link leads is taken apart on its own.
-                if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
-                    carve(&entry.path(), depth + 1, protected, around);
+/// Grants a folder whole, or, where a place that is not to be had lies in it, what is around that.
+struct Carving<'a> {
+    places: &'a Places,
+    protected: &'a Protected,
+    operations: OperationSet,
+    around: &'a mut Policy,
+}
+
+impl Carving<'_> {
+    fn carve(&mut self, folder: &Path, depth: usize) {
+        match self.protected.conflict(self.operations, &at(folder)) {
+            None => add(self.around, folder, self.operations),
+            // It is inside of one.
+            Some(conflict) if conflict.exact => {}
+            Some(_) if depth < DEPTH => {
+                // What cannot be listed is not let through.
+                for entry in fs::read_dir(self.places.outside(folder)).into_iter().flatten().flatten() {
+                    // Where a link leads is taken apart on its own.
+                    if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
+                        self.carve(&folder.join(entry.file_name()), depth + 1);
+                    }
                 }
             }
+            Some(_) => {}
         }
-        Some(_) => {}
     }
 }
 

@@ -4,6 +4,8 @@ use crate::build;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::worker::WorkerError;
+use rustix::io::Errno;
+use std::path::PathBuf;
 
 /// A command that ends early.
 #[derive(Debug)]
@@ -30,6 +32,19 @@ impl Failure {
     /// A fault of ours or of the machine, in words.
     pub fn fault(message: impl Into<String>) -> Self {
         Self::new(ExitStatus::Fault, Diagnostic::error("fault", message))
+    }
+
+    /// What the system answered when something was done that needs to be named: with its path, if it has one.
+    pub fn io(what: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        let message = Diagnostic::error("fault", format!("{what}: {error}"));
+        Self::new(
+            ExitStatus::Fault,
+            match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::MFILE) => message.help("raise the limit of descriptors: `ulimit -n 1024`"),
+                Some(Errno::NOSPC | Errno::DQUOT) => message.help("make room there"),
+                _ => message,
+            },
+        )
     }
 
     /// Mistakes of a manifest.
@@ -72,6 +87,15 @@ impl From<WorkerError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::fault(error.to_string())
+        Self::io("the system refused something", &error)
     }
+}
+
+/// Where this process is.
+///
+/// # Errors
+/// The folder is gone, or cannot be reached from the root.
+pub fn current_dir() -> Result<PathBuf, Failure> {
+    let found = std::env::current_dir();
+    found.map_err(|error| Failure::io("the current folder cannot be told: it may have been removed", &error))
 }

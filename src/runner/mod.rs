@@ -14,9 +14,10 @@ pub mod tmp;
 pub mod verdict;
 
 pub use envelope::{audit_note, let_through, looks_secret};
-pub use failure::Failure;
+pub use failure::{Failure, current_dir};
 pub use prepare::{
-    Guest, cache_dir, environment, metadata_dir, own_folder, prepare, strategies, test_strategies, tier_up,
+    Guest, cache_dir, environment, home_dir, metadata_dir, own_folder, prepare, strategies, test_strategies,
+    tier_up,
 };
 
 use crate::worker::{LandlockLevel, Walls};

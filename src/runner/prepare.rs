@@ -18,10 +18,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Bytes that the code cache may hold.
 const CACHE_BOUND: u64 = 2 << 30;
+
+/// That code cannot be kept was said.
+static NOT_KEPT: AtomicBool = AtomicBool::new(false);
 
 /// How long the tests of one artifact run with Winch's code before Cranelift is asked: more than it
 /// takes Cranelift to compile a large one (15 MB: 1 s on two processors that tests want too), so that
@@ -45,11 +49,15 @@ pub struct Guest {
     pub layout: Layout,
 }
 
+/// The home directory. A relative one is none: it would be another one in each folder.
+pub fn home_dir() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_absolute())
+}
+
 /// Where compiled code is kept: `$XDG_CACHE_HOME/cargo-sandbox` or `~/.cache/cargo-sandbox`.
 pub fn cache_dir() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    base.or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-        .map(|base| base.join("cargo-sandbox"))
+    base.or_else(|| home_dir().map(|home| home.join(".cache"))).map(|base| base.join("cargo-sandbox"))
 }
 
 /// Where cargo's answers are kept from one command to the next, if a folder of ours can be had for
@@ -126,10 +134,20 @@ fn prepare_now(
             }
         }
     }
-    let (Artifact { code, facts, .. }, strategy) = match found {
+    let (Artifact { code, facts, not_kept, .. }, strategy) = match found {
         Some(found) => found,
         None => (launcher.prepare(&mut wasm, *last, cache.as_ref()).map_err(failed)?, *last),
     };
+    // What is wrong with the cache is wrong for every artifact of a command.
+    if let Some(why) = not_kept.filter(|_| !NOT_KEPT.swap(true, Ordering::Relaxed)) {
+        let folder = cache_dir().unwrap_or_default().join("code");
+        let message = format!("compiled code cannot be kept in `{}`: {why}", folder.display());
+        warn(
+            Diagnostic::warning("cache", message)
+                .note("each run compiles it anew")
+                .help("make room there, or say `--no-cache`"),
+        );
+    }
     if facts.component {
         let message = format!("`{}` is a component: wasip2 is not supported yet", path.display());
         return Err(failed(Diagnostic::error("module", message).help("build it for `wasm32-wasip1`")));
@@ -215,9 +233,18 @@ pub(super) fn tmp_as_text(tmp: &Path) -> String {
     tmp.to_string_lossy().into_owned()
 }
 
-/// The guest's environment: of the caller's, what a grant names; then what the policy sets. `tmp` is the
-/// private directory, if there is one.
-pub fn environment(policy: &Policy, decider: &Decider, tmp: Option<&Path>) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// The variable that says where a process is.
+const PWD: &[u8] = b"PWD";
+
+/// The guest's environment: of the caller's, what a grant names; then what the policy sets; and the
+/// current directory, from which a guest that our object is in (`layout`) begins. Another one is told only
+/// if it was asked for. `tmp` is the private directory, if there is one.
+pub fn environment(
+    policy: &Policy,
+    decider: &Decider,
+    tmp: Option<&Path>,
+    layout: Layout,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
     // Names that every guest may ask for are no grants: their values stay outside.
     let granted = |name: &OsString| {
         let resource = Resource::Env(name.as_bytes().to_owned());
@@ -238,6 +265,8 @@ pub fn environment(policy: &Policy, decider: &Decider, tmp: Option<&Path>) -> Ve
     {
         *value = tmp.as_os_str().as_bytes().to_vec();
     }
-    all.insert(b"PWD".to_vec(), policy.current_dir.clone());
+    if layout == Layout::Root || (all.contains_key(PWD) && !policy.set.contains_key("PWD")) {
+        all.insert(PWD.to_vec(), policy.current_dir.clone());
+    }
     all.into_iter().collect()
 }

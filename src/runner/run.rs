@@ -131,7 +131,7 @@ pub fn run(
         confined.kernel_policy = Some(beneath(confined.kernel_policy.as_ref().unwrap_or(&policy), folder));
     }
     let given = confined.audit.as_ref().unwrap_or(&policy);
-    let env = environment(given, &Decider::new(given), tmp.as_deref());
+    let env = environment(given, &Decider::new(given), tmp.as_deref(), guest.layout);
     let envelope = confined.audit.as_ref().map(Decider::new);
     let job = RunJob {
         code: guest.code.as_fd(),

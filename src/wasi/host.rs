@@ -9,6 +9,9 @@ use rustix::fs::{Dir, FileType, Mode as Bits, OFlags};
 use std::io;
 use wasmtime::{Memory, ResourceLimiter};
 
+/// Elements that a table may have, whatever its module says: the host's memory, eight bytes each.
+const MAX_TABLE: usize = 10_000_000;
+
 /// Everything that the host functions of one guest work on: the data of its
 /// [`wasmtime::Store`], and the store's limiter for memory.
 pub struct Host {
@@ -217,7 +220,7 @@ impl ResourceLimiter for Host {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         // An element is a pointer.
-        let possible = maximum.is_none_or(|maximum| desired <= maximum);
+        let possible = maximum.is_none_or(|maximum| desired <= maximum) && desired <= MAX_TABLE;
         Ok(possible && self.grow((desired.saturating_sub(current) as u64).saturating_mul(8)))
     }
 }

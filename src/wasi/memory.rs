@@ -20,8 +20,23 @@ pub(crate) fn range(memory: &[u8], ptr: u32, len: u32) -> Result<Range<usize>, F
     if end <= memory.len() { Ok(start..end) } else { Err(Errno::FAULT.into()) }
 }
 
-/// `len` bytes at `ptr`.
-pub(crate) fn bytes(memory: &[u8], ptr: u32, len: u32) -> Result<&[u8], Fault> {
+/// As long as a path or the text of a link may be for the kernel, in bytes (`PATH_MAX`, its NUL included).
+pub(crate) const MAX_PATH: usize = 4096;
+
+/// A path, or the text of a link, of the guest: the only texts that a call reads. Its bound comes before
+/// anything is made of it, so that no length of a guest's makes the host copy more than that.
+pub(crate) fn text(memory: &[u8], ptr: u32, len: u32) -> Result<&[u8], Fault> {
+    let text = bytes(memory, ptr, len)?;
+    if text.len() >= MAX_PATH { Err(Errno::NAMETOOLONG.into()) } else { Ok(text) }
+}
+
+/// `count` records of `size` bytes each at `ptr`; the caller has bounded their number.
+pub(crate) fn records(memory: &[u8], ptr: u32, count: u32, size: u32) -> Result<&[u8], Fault> {
+    bytes(memory, ptr, count.checked_mul(size).ok_or(Errno::FAULT)?)
+}
+
+/// `len` bytes at `ptr`. Private: what leaves this module has a bound, or is written to in place.
+fn bytes(memory: &[u8], ptr: u32, len: u32) -> Result<&[u8], Fault> {
     Ok(&memory[range(memory, ptr, len)?])
 }
 

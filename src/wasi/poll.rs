@@ -3,7 +3,7 @@
 use super::clocks;
 use super::gate::Fault;
 use super::host::Host;
-use super::memory::{bytes, put, put_u32, range, u32_at, u64_at};
+use super::memory::{put, put_u32, range, records, u32_at, u64_at};
 use super::table::Entry;
 use super::types::{Errno, Kind};
 use rustix::event::{PollFd, PollFlags};
@@ -56,7 +56,7 @@ impl Host {
         let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
         let mut waiting: Vec<PollFd<'_>> = Vec::new();
         let mut subscriptions = Vec::with_capacity(count as usize);
-        let all = bytes(memory, input, count * SUBSCRIPTION)?;
+        let all = records(memory, input, count, SUBSCRIPTION)?;
         for raw in all.chunks_exact(SUBSCRIPTION as usize) {
             let tag = raw[8];
             let what = match tag {

@@ -5,15 +5,13 @@
 //! not know about without having looked at it: the answer is the same whether it exists or not.
 
 use super::gate::{Denial, Fault, Gate};
+use super::memory::MAX_PATH;
 use super::types::Errno;
 use crate::access::Operation;
 use crate::policy::TMP;
 use rustix::fs::{Mode as Bits, OFlags};
 use rustix::io::Errno as Native;
 use std::os::fd::{AsFd, OwnedFd};
-
-/// The longest path a guest may give, in bytes (`PATH_MAX`).
-const MAX_PATH: usize = 4096;
 
 /// As many links as Linux follows in one path.
 const MAX_LINKS: usize = 40;

@@ -3,6 +3,7 @@
 use super::dir::Listing;
 use super::gate::Fault;
 use super::types::{Errno, Kind};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 /// What a descriptor of the guest stands for.
@@ -44,8 +45,7 @@ pub(crate) struct Directory {
     pub(crate) preopen: Option<Box<[u8]>>,
 }
 
-/// As many descriptors as any manifest can allow: `fd_renumber` makes the table as long as the
-/// number it is given.
+/// As many descriptors as any manifest can allow.
 const MAX_OPEN: u32 = 1 << 16;
 
 /// The table.
@@ -55,11 +55,20 @@ pub(crate) struct Table {
     lowest_free: usize,
     open: u32,
     limit: u32,
+    /// Rights, and inherited ones, that the guest gave up of a descriptor. Nothing of ours relies on them: they
+    /// are the guest's way to hold itself to something. Nearly every guest has none.
+    given_up: BTreeMap<u32, (u64, u64)>,
 }
 
 impl Table {
     pub(crate) fn new(limit: u32) -> Self {
-        Self { entries: Vec::with_capacity(16), lowest_free: 0, open: 0, limit: limit.min(MAX_OPEN) }
+        Self {
+            entries: Vec::with_capacity(16),
+            lowest_free: 0,
+            open: 0,
+            limit: limit.min(MAX_OPEN),
+            given_up: BTreeMap::new(),
+        }
     }
 
     /// Whether one more can be opened: asked before the kernel is.
@@ -96,6 +105,26 @@ impl Table {
         self.entries.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Fault::Errno(Errno::BADF))
     }
 
+    /// What the guest gave up of a descriptor.
+    pub(crate) fn given_up(&self, fd: u32) -> (u64, u64) {
+        self.given_up.get(&fd).copied().unwrap_or_default()
+    }
+
+    /// Takes rights from a descriptor, and from those that are opened through it. None ever comes back.
+    pub(crate) fn give_up(&mut self, fd: u32, base: u64, inheriting: u64) {
+        let (all, inherited) = self.given_up.entry(fd).or_default();
+        (*all, *inherited) = (*all | base, *inherited | inheriting);
+    }
+
+    /// Whether the guest has kept these rights of a descriptor.
+    pub(crate) fn keeps(&self, fd: u32, rights: u64) -> Result<(), Fault> {
+        if self.given_up.is_empty() || self.given_up(fd).0 & rights == 0 {
+            Ok(())
+        } else {
+            Err(Errno::NOTCAPABLE.into())
+        }
+    }
+
     pub(crate) fn file(&self, fd: u32) -> Result<&File, Fault> {
         match self.get(fd)? {
             Entry::File(file) => Ok(file),
@@ -114,6 +143,7 @@ impl Table {
     pub(crate) fn close(&mut self, fd: u32) -> Result<(), Fault> {
         let slot = self.entries.get_mut(fd as usize).ok_or(Fault::Errno(Errno::BADF))?;
         slot.take().ok_or(Fault::Errno(Errno::BADF))?;
+        self.given_up.remove(&fd);
         self.open -= 1;
         self.lowest_free = self.lowest_free.min(fd as usize);
         Ok(())
@@ -130,22 +160,18 @@ impl Table {
         }
     }
 
-    /// Moves `from` to `to`, closing what was there, as `dup2` and `close` together.
+    /// Moves `from` to `to`, closing what was there: unlike `dup2`, there must be something.
     pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<(), Fault> {
         self.get(from)?;
+        self.get(to)?;
         if from == to {
             return Ok(());
         }
-        if to >= self.limit.max(self.entries.len() as u32) {
-            return Err(Errno::BADF.into());
-        }
-        if self.get(to).is_ok() {
-            self.close(to)?;
-        }
-        while self.entries.len() <= to as usize {
-            self.entries.push(None);
-        }
+        self.close(to)?;
         self.entries[to as usize] = self.entries[from as usize].take();
+        if let Some(rights) = self.given_up.remove(&from) {
+            self.given_up.insert(to, rights);
+        }
         self.lowest_free = self.lowest_free.min(from as usize);
         Ok(())
     }
@@ -181,10 +207,28 @@ mod tests {
         table.renumber(0, 1).unwrap();
         assert!(matches!(table.get(1), Ok(Entry::Input)));
         assert_eq!(errno(table.renumber(0, 1)), Errno::BADF);
-        table.renumber(1, 5).unwrap();
         assert_eq!(table.insert(Entry::Error).unwrap(), 0);
-        assert_eq!(table.insert(Entry::Error).unwrap(), 1);
-        assert_eq!(errno(table.renumber(5, 4_000_000_000)), Errno::BADF);
-        assert!(matches!(table.get(5), Ok(Entry::Input)));
+        for free in [2, 5, 4_000_000_000] {
+            assert_eq!(errno(table.renumber(1, free)), Errno::BADF);
+        }
+        assert!(matches!(table.get(1), Ok(Entry::Input)));
+        table.renumber(1, 1).unwrap();
+    }
+
+    #[test]
+    fn what_was_given_up_stays_with_its_descriptor_and_ends_with_it() {
+        let mut table = Table::new(8);
+        let (one, other) = (table.insert(Entry::Input).unwrap(), table.insert(Entry::Output).unwrap());
+        table.give_up(one, 2, 0);
+        table.give_up(one, 4, 8);
+        assert_eq!(table.given_up(one), (6, 8));
+        assert!(table.keeps(one, 1).is_ok() && table.keeps(other, 6).is_ok());
+        assert_eq!(errno(table.keeps(one, 3)), Errno::NOTCAPABLE);
+        table.renumber(one, other).unwrap();
+        assert_eq!((table.given_up(one), table.given_up(other)), ((0, 0), (6, 8)));
+        table.close(other).unwrap();
+        assert_eq!(table.insert(Entry::Input).unwrap(), one);
+        assert_eq!(table.insert(Entry::Input).unwrap(), other);
+        assert!(table.keeps(other, 6).is_ok());
     }
 }

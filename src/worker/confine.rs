@@ -17,6 +17,7 @@ impl From<Error> for Unconfined {
     fn from(error: Error) -> Self {
         match error {
             Error::Unavailable(unavailable) => Self::Unavailable(unavailable.to_string()),
+            layers @ Error::Layers => Self::Unavailable(layers.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }
@@ -42,6 +43,7 @@ const OWN_FILES: u64 = 64;
 /// Tied to `parent` and unable to gain anything.
 pub(super) fn settle(parent: Pid) -> Result<(), Unconfined> {
     process::no_new_privs().map_err(|e| Unconfined::failed("no_new_privs", e))?;
+    process::drop_capabilities().map_err(|e| Unconfined::failed("capabilities", e))?;
     process::die_with_parent(parent).map_err(|e| Unconfined::failed("parent death signal", e))?;
     process::set_not_dumpable().map_err(|e| Unconfined::failed("dumpable", e))
 }
@@ -103,7 +105,11 @@ pub(super) fn isolate(
     // Without Landlock the filter, which knows no way to open anything, stands alone.
     if landlock_abi >= 2 {
         let plan = kernel::Plan { abi: landlock_abi, ..kernel::Plan::default() };
-        kernel::restrict(&plan, kernel::LandlockLevel::Required)?;
+        match kernel::restrict(&plan, kernel::LandlockLevel::Required) {
+            // The same where a command goes without Landlock because it is inside of 16 layers of others.
+            Ok(_) | Err(Error::Layers) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(seccomp::install(profile)?)
 }

@@ -147,7 +147,7 @@ impl Ready {
         let mut store = Store::new(loaded.0.module().engine(), host);
         store.limiter(|host| host);
         // A start function may have run, and a memory may be larger than its limit.
-        let instance = loaded.0.instantiate(&mut store).map_err(|error| ended(&error, store.data()))?;
+        let instance = loaded.0.instantiate(&mut store).map_err(|error| not_made(&error, store.data()))?;
         let start = instance
             .get_typed_func::<(), ()>(&mut store, "_start")
             .map_err(|error| failed(format!("the module cannot be started: {error:#}")))?;
@@ -215,6 +215,15 @@ fn patch(memory: Memory, store: &mut Store<Host>, patches: &[Patch]) -> bool {
         }
     }
     all_match
+}
+
+/// Why there is no instance. Its start function may have ended it, or a limit; otherwise what it asks for,
+/// within what a module may ask for, is not to be had.
+fn not_made(error: &Error, host: &Host) -> End {
+    if error.is::<Stop>() || error.is::<Trap>() || host.limits_hit().contains(&"memory") {
+        return ended(error, host);
+    }
+    failed(format!("no room for the guest's memory and tables, which are reserved ahead: {error:#}"))
 }
 
 fn ended(error: &Error, host: &Host) -> (Ended, Vec<RawFrame>) {

@@ -22,8 +22,11 @@ use std::os::unix::fs::FileExt;
 
 /// Largest task, in bytes: a policy of a hundred thousand grants is smaller.
 const MAX_TASK: u64 = 256 << 20;
-/// Virtual memory of a child that compiles, in bytes. Compiling takes far less; threads reserve.
-const COMPILE_MEMORY: u64 = 8 << 30;
+/// Virtual memory of a child that compiles, in bytes, and what it may use of it: 32 MB of wasm, the code of
+/// 100,000 functions, take 600 MB; threads reserve.
+const COMPILE_SPACE: u64 = 16 << 30;
+/// See [`COMPILE_SPACE`].
+pub(super) const COMPILE_MEMORY: u64 = 3 << 30;
 /// The same of a child that symbolises.
 const SYMBOLISE_MEMORY: u64 = 4 << 30;
 /// Processor time of both, in seconds. The supervisor's clock ends them earlier, unless it is gone.
@@ -47,6 +50,9 @@ pub fn main() -> u8 {
 
 fn begin() -> Result<(OwnedFd, Start, Vec<OwnedFd>), WireError> {
     process::close_other_fds(&[])?;
+    // Said again, and checked, when there is somebody to tell: a worker that runs already must not reach one
+    // that is about to be made.
+    let _ = process::set_not_dumpable();
     // Away from the guest's own descriptors.
     let control = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
     if std::env::args_os().nth(2).is_some_and(|word| word == EARLY_ARGUMENT) {
@@ -84,7 +90,8 @@ fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {
         }
         (Task::Compile(strategy), [output]) => {
             let limits = Rlimits {
-                address_space: Some(COMPILE_MEMORY),
+                address_space: Some(COMPILE_SPACE),
+                data: Some(COMPILE_MEMORY),
                 cpu_seconds: Some(TOOL_SECONDS),
                 // Its output is memory that no other limit counts.
                 file_size: Some(MAX_CODE),
@@ -100,6 +107,7 @@ fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {
                 };
                 let _ = say(&FromWorker::Compiled(compiled.map(Box::new).map_err(|error| match error {
                     child::CompileError::Module(why) => child::CompileError::Module(bounded(why)),
+                    child::CompileError::TooMuch(why) => child::CompileError::TooMuch(bounded(why)),
                     child::CompileError::Machine(why) => child::CompileError::Machine(bounded(why)),
                 })));
                 0

@@ -11,7 +11,7 @@ use rustix::process::{Signal, kill_process};
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 
-/// Never returns but for [`Misbehaviour::Reach`], whose attempts are answered by the walls.
+/// Never returns but for [`Misbehaviour::Reach`] and [`Misbehaviour::Pry`], whose attempts are answered by the walls.
 pub(super) fn misbehave(misbehaviour: Misbehaviour, teller: &Teller) {
     let say = |message: &FromWorker| teller.raw(message);
     match misbehaviour {
@@ -77,6 +77,7 @@ pub(super) fn misbehave(misbehaviour: Misbehaviour, teller: &Teller) {
             sys::exit_now(0)
         }
         Misbehaviour::Reach => reach(teller),
+        Misbehaviour::Pry => pry(teller),
     }
 }
 
@@ -88,10 +89,32 @@ fn reach(teller: &Teller) {
         if let Ok(stat) = rustix::fs::stat(path)
             && FileType::from_raw_mode(stat.st_mode) == FileType::Socket
         {
-            let text = format!("descriptor {number} is a socket\n");
-            teller.with_channel(|channel| {
-                let _ = wire::send_output(channel, wire::Kind::Stdout, &[IoSlice::new(text.as_bytes())]);
-            });
+            print(teller, &format!("descriptor {number} is a socket\n"));
         }
+    }
+}
+
+fn print(teller: &Teller, text: &str) {
+    teller.with_channel(|channel| {
+        let _ = wire::send_output(channel, wire::Kind::Stdout, &[IoSlice::new(text.as_bytes())]);
+    });
+}
+
+/// Without Landlock, or there is nothing to see.
+fn pry(teller: &Teller) {
+    let status =
+        |process: &str| std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let own = status("self");
+    for line in own.lines().filter(|line| line.starts_with("Cap")) {
+        print(teller, &format!("{line}\n"));
+    }
+    let parent =
+        |status: &str| status.lines().find_map(|line| Some(line.strip_prefix("PPid:")?.trim().to_owned()));
+    let zygote = parent(&own).unwrap_or_default();
+    let supervisor = parent(&status(&zygote)).unwrap_or_default();
+    for (whose, process) in [("zygote", zygote), ("supervisor", supervisor)] {
+        let memory = std::fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{process}/mem"));
+        let answer = memory.map_or_else(|error| error.kind().to_string(), |_| "it is open".to_owned());
+        print(teller, &format!("{whose}: {answer}\n"));
     }
 }

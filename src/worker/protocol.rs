@@ -42,7 +42,7 @@ impl Walls {
     pub const ALL: Self = Self { wasi: true, landlock: true, seccomp: true };
 
     /// What is really switched off: nothing, but in test builds.
-    pub(super) const fn effective(self) -> Self {
+    pub const fn effective(self) -> Self {
         if cfg!(feature = "test-walls") { self } else { Self::ALL }
     }
 }
@@ -168,6 +168,9 @@ pub enum Misbehaviour {
     Garbage,
     /// Looks for sockets that are not its own, then goes on as it should.
     Reach,
+    /// Says which capabilities it has, and whether the memory of its zygote or its supervisor can be had;
+    /// then goes on as it should.
+    Pry,
     /// Forks.
     Fork,
     /// Kills its zygote.
@@ -307,7 +310,9 @@ impl FromWorker {
                     }
             }
             Self::Compiled(Ok(facts)) => facts.within_bounds(),
-            Self::Compiled(Err(CompileError::Module(why) | CompileError::Machine(why))) => text(why),
+            Self::Compiled(Err(
+                CompileError::Module(why) | CompileError::TooMuch(why) | CompileError::Machine(why),
+            )) => text(why),
             Self::Symbols(frames) => {
                 frames.len() <= MAX_INLINED
                     && frames.iter().all(|f| text(&f.krate) && text(&f.function) && text(&f.file))

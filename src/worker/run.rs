@@ -150,7 +150,10 @@ impl std::error::Error for WorkerError {}
 
 impl From<io::Error> for WorkerError {
     fn from(error: io::Error) -> Self {
-        Self::Fault(error.to_string())
+        Self::Fault(match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE) => format!("{error}; raise the limit of descriptors: `ulimit -n 1024`"),
+            _ => error.to_string(),
+        })
     }
 }
 
@@ -168,7 +171,8 @@ impl WorkerError {
 
 pub(super) fn kernel_report(level: LandlockLevel, enforced: Enforced, seccomp: bool) -> KernelReport {
     KernelReport {
-        landlock_abi: kernel::status().landlock_abi,
+        landlock_abi: enforced.abi,
+        landlock_kernel_abi: kernel::status().landlock_abi,
         landlock_level: level.to_string(),
         enforced: enforced.enforced,
         missing: enforced.missing,

@@ -249,6 +249,7 @@ pub(super) fn in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("it exited with {code}"),
         (None, Some(31)) => "it made a system call that the seccomp wall forbids".to_owned(),
+        (None, Some(6)) => "it gave up, most likely for lack of memory".to_owned(),
         (None, Some(24)) => "it used more processor time than it may".to_owned(),
         (None, Some(signal)) => format!("signal {signal} ended it"),
         (None, None) => "it ended for an unknown reason".to_owned(),

@@ -1,6 +1,7 @@
 //! The supervisor's side of the children that read hostile bytes: compiling and symbolising. A
 //! crash, a time-out or nonsense from them is a message, never a fault of the supervisor.
 
+use super::main::COMPILE_MEMORY;
 use super::protocol::{FromWorker, Task, ToWorker};
 use super::spawn::{Launcher, Process, Streams, in_words, memory_file, message, seal};
 use super::wire::{Progress, WireError};
@@ -36,6 +37,8 @@ pub struct Artifact {
     pub facts: Facts,
     /// It came from the cache.
     pub cached: bool,
+    /// Why it could not be added to the cache, if there is one.
+    pub not_kept: Option<String>,
 }
 
 impl Launcher {
@@ -53,18 +56,19 @@ impl Launcher {
     ) -> Result<Artifact, Diagnostic> {
         let Some(cache) = cache else {
             let (code, facts) = self.compile(wasm, strategy)?;
-            return Ok(Artifact { code, facts, cached: false });
+            return Ok(Artifact { code, facts, cached: false, not_kept: None });
         };
         let fingerprint = fingerprint(strategy)?;
         match cache.find(wasm, &fingerprint).map_err(unreadable)? {
-            Ok(entry) => Ok(Artifact { code: entry.code, facts: entry.facts, cached: true }),
+            Ok(entry) => Ok(Artifact { code: entry.code, facts: entry.facts, cached: true, not_kept: None }),
             Err(miss) => {
                 let (mut code, facts) = self.compile(wasm, strategy)?;
+                let mut not_kept = None;
                 if !facts.component {
                     // A full disk makes the next run slower, and this one no different.
-                    let _ = cache.put(&miss, wasm, &mut code, &facts);
+                    not_kept = cache.put(&miss, wasm, &mut code, &facts).err().map(|error| error.to_string());
                 }
-                Ok(Artifact { code, facts, cached: false })
+                Ok(Artifact { code, facts, cached: false, not_kept })
             }
         }
     }
@@ -82,7 +86,8 @@ impl Launcher {
     ) -> Result<Option<Artifact>, Diagnostic> {
         let fingerprint = fingerprint(strategy)?;
         let found = cache.find(wasm, &fingerprint).map_err(unreadable)?;
-        Ok(found.ok().map(|entry| Artifact { code: entry.code, facts: entry.facts, cached: true }))
+        let found = found.ok();
+        Ok(found.map(|entry| Artifact { code: entry.code, facts: entry.facts, cached: true, not_kept: None }))
     }
 
     /// What adding the code of a wasm file to the cache needs; `None` if it is there or cannot be.
@@ -159,6 +164,10 @@ impl Compiling {
                     format!("the artifact is not a valid module: {why}"),
                 ));
             }
+            Ok(Some(FromWorker::Compiled(Err(CompileError::TooMuch(why))))) => {
+                let message = format!("the artifact is too much to compile: {why}");
+                return Err(Diagnostic::error("artifact", message));
+            }
             Ok(Some(FromWorker::Compiled(Err(CompileError::Machine(why))))) => return Err(failed(why)),
             Ok(Some(other)) => return Err(failed(super::run::WorkerError::early(other).to_string())),
             Err(error) => return Err(failed(error.to_string())),
@@ -166,8 +175,9 @@ impl Compiling {
                 self.child.kill();
                 let status = self.child.wait(Duration::ZERO).map_err(machine)?;
                 return Err(failed(in_words(status)).note(format!(
-                    "a module is compiled in a process of its own, which may take {} seconds",
-                    COMPILE_TIME.as_secs()
+                    "a module is compiled in a process of its own, which may take {} seconds and {} GiB",
+                    COMPILE_TIME.as_secs(),
+                    COMPILE_MEMORY >> 30
                 )));
             }
         };

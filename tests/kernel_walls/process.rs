@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 
 pub(crate) const CASES: &[Case] = &[
     case("process::attributes_read_back", Well, attributes),
+    case("process::no_capability_stays_or_comes_back", Well, capabilities),
     case("process::a_parent_that_is_gone_is_an_error", Well, gone_parent),
     case("process::a_child_dies_with_its_parent", Well, dies_with_parent),
     case("process::only_the_kept_descriptors_stay", Well, descriptors),
@@ -33,6 +34,22 @@ fn attributes() {
     assert_eq!(now.as_raw_mode() & 0o022, 0o022);
     process::new_session().unwrap();
     assert_eq!(rustix::process::getsid(None).unwrap(), rustix::process::getpid());
+}
+
+fn capabilities() {
+    process::no_new_privs().unwrap();
+    process::drop_capabilities().unwrap();
+    let held = |status: &str| {
+        let sets = status.lines().filter(|line| line.starts_with("Cap") && !line.starts_with("CapBnd"));
+        sets.map(|line| u64::from_str_radix(line.rsplit('\t').next().unwrap(), 16).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(held(&std::fs::read_to_string("/proc/self/status").unwrap()), [0; 4]);
+    // Root would get all of them back by starting any program.
+    let started = std::process::Command::new("cat").arg("/proc/self/status").output().unwrap();
+    assert_eq!(held(&String::from_utf8(started.stdout).unwrap()), [0; 4]);
+    // Twice is as good as once.
+    process::drop_capabilities().unwrap();
 }
 
 fn gone_parent() {

@@ -4,7 +4,8 @@ use crate::common::root;
 use crate::document::{Document, documents};
 use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
 use cargo_sandbox::exit_status::ExitStatus;
-use cargo_sandbox::kernel::{Enforced, LandlockLevel};
+use cargo_sandbox::kernel::LandlockLevel;
+use cargo_sandbox::kernel::abi::{NEWEST, TABLE, in_words, linux};
 use cargo_sandbox::policy::{CommandLineGrants, Limits, Lookup, Manifests, Places, Resolved, load};
 use std::collections::BTreeSet;
 use std::fs;
@@ -115,13 +116,18 @@ fn landlock_levels_need_what_the_readme_says() {
         assert_eq!(cell(&format!("`{level}`"), 1), smallest);
     }
     // What each ABI adds, in the words of the report.
-    for abi in 1..=6 {
-        let (now, before) = (Enforced::of(Some(abi)), Enforced::of((abi > 1).then_some(abi - 1)));
-        let added: Vec<_> = now.enforced.iter().filter(|what| !before.enforced.contains(what)).collect();
-        let [added] = added[..] else { panic!("ABI {abi} adds {added:?}") };
-        assert_eq!(cell(&abi.to_string(), 2), *added);
+    for abi in &TABLE {
+        let number = abi.number.to_string();
+        match abi.adds {
+            Some(adds) => assert_eq!([cell(&number, 1), cell(&number, 2)], [abi.linux, adds]),
+            None => assert!(rows.iter().all(|row| row[0] != number), "ABI {number} adds nothing"),
+        }
     }
-    assert!(Enforced::of(Some(6)).missing.is_empty(), "a newer ABI is to be documented");
+    for level in [LandlockLevel::Full, LandlockLevel::Required] {
+        assert_eq!(cell(&format!("`{level}`"), 2), linux(level.smallest_abi().unwrap()));
+    }
+    let newer = format!("`{}`", in_words(NEWEST, Some(NEWEST + 2)));
+    assert!(readme.section("### How much of Landlock").contains(&newer), "{newer}");
 }
 
 struct Nowhere;

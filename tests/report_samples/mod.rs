@@ -143,6 +143,7 @@ pub(crate) fn report(command: &str, status: ExitStatus, targets: Vec<TargetRepor
         status,
         kernel: KernelReport {
             landlock_abi: Some(7),
+            landlock_kernel_abi: Some(7),
             landlock_level: "required".to_owned(),
             enforced: vec!["READ_FILE".to_owned(), "WRITE_FILE".to_owned()],
             missing: vec![],

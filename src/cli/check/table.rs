@@ -2,7 +2,7 @@
 
 use super::Checked;
 use crate::access::{GrantId, OperationSet};
-use crate::kernel::{self, Enforced, KernelStatus, Look, Plan};
+use crate::kernel::{self, Enforced, KernelStatus, Look, Plan, abi};
 use crate::policy::{
     Bindings, ExceptionKind, Grant, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
 };
@@ -48,8 +48,8 @@ pub(super) struct Answer {
 
 /// What the kernel can do, in a line.
 pub(super) fn kernel(status: &KernelStatus) -> String {
-    let landlock = match status.landlock_abi {
-        Some(abi) => format!("landlock ABI {abi}"),
+    let landlock = match abi::used(status.landlock_abi) {
+        Some(used) => abi::in_words(used, status.landlock_abi),
         None => "no landlock".to_owned(),
     };
     let missing = Enforced::of(status.landlock_abi).missing;

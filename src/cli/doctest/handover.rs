@@ -1,9 +1,10 @@
 //! What a `runner` that rustdoc started tells the `test` command that started rustdoc: a line of JSON
 //! for each guest, in a file without a name.
 //!
-//! The file is memory of the `test` process and is reached through that process's descriptor. No folder
-//! holds it, so no grant leads a guest there, and its place is in the runner's arguments only, which a
-//! guest does not get. It is between two processes of this very program: what it holds has no version.
+//! The file is memory of the `test` process. Its descriptor is inherited by cargo, rustdoc and the runners, which
+//! nobody of another process can open it by: the `test` process cannot be looked into by others of its user. No
+//! folder holds it, so no grant leads a guest there; its place is in the runner's arguments only, which a guest
+//! does not get, and a worker closes the descriptor first thing. It is between two processes of this very program: what it holds has no version.
 
 use crate::event::{GrantUse, GuestOutcome, KernelReport, TargetReport, Violation};
 use crate::exit_status::ExitStatus;
@@ -124,12 +125,12 @@ pub(super) struct Inbox(File);
 
 impl Inbox {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self(memfd_create("doc-tests", MemfdFlags::CLOEXEC)?.into()))
+        Ok(Self(memfd_create("doc-tests", MemfdFlags::empty())?.into()))
     }
 
-    /// The path at which another process of the same user can open it.
+    /// The path at which a process that is started from now on can open it, and what it starts.
     pub(super) fn place(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
 
     /// All lines, in the order in which the runners ended.

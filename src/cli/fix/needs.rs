@@ -290,7 +290,8 @@ fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
     let bind = Bindings { tmp: None, current_dir: permissions.places.package.clone() };
     let target = Target { kind: TargetKind::Bin, name: "", test: None, bind: &bind, saw_tmp: false };
     let access = Access { operation, resource };
-    let suggested = policy::suggest(&permissions.policy, &permissions.places, "", &access, &target);
+    let suggested =
+        policy::suggest(&permissions.policy, &permissions.places, &permissions.manifest, &access, &target);
     let Some(suggestion) = suggested.suggestion else {
         let what = escape::line_bytes(access.resource.bytes());
         let mut left = Diagnostic::warning("not-fixed", format!("{operation} `{what}` was not granted"));

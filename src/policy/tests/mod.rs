@@ -43,6 +43,7 @@ impl Lookup for Links {
 
 fn machine() -> Places {
     Places {
+        root: None,
         package: "/w/p".into(),
         workspace: "/w".into(),
         target_dir: "/w/target".into(),

@@ -150,6 +150,7 @@ impl From<&event::KernelReport> for wire::Kernel {
     fn from(kernel: &event::KernelReport) -> Self {
         Self {
             landlock_abi: kernel.landlock_abi,
+            landlock_kernel_abi: kernel.landlock_kernel_abi,
             landlock_level: kernel.landlock_level.clone(),
             enforced: kernel.enforced.clone(),
             missing: kernel.missing.clone(),

@@ -105,11 +105,11 @@ pub struct Snippet {
     pub end: u64,
 }
 
-/// TOML that would allow a violation.
+/// TOML, or a flag, that would allow a violation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suggestion {
-    /// The manifest to add it to.
+    /// The manifest to add it to; empty for the command line.
     pub manifest: String,
     /// Table without brackets.
     pub table: String,

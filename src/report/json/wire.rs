@@ -85,13 +85,16 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
-    /// Landlock's ABI, or null without Landlock.
+    /// Landlock's ABI that was enforced, or null without Landlock.
     pub landlock_abi: Option<u32>,
+    /// The kernel's own, which may be newer, or null without Landlock.
+    #[serde(default)]
+    pub landlock_kernel_abi: Option<u32>,
     /// `full`, `required` or `off`.
     pub landlock_level: String,
-    /// Landlock rights that were enforced.
+    /// What Landlock enforced.
     pub enforced: Vec<String>,
-    /// Landlock rights that this kernel does not know.
+    /// What Landlock would enforce at the level `full`, and this kernel cannot.
     pub missing: Vec<String>,
     /// The system call filter was installed.
     pub seccomp: bool,

@@ -6,6 +6,7 @@ use super::super::environment;
 use super::super::run::{Subject, wants_tmp};
 use crate::access::OperationSet;
 use crate::policy::{Bindings, Decider, Grant, PackagePolicy, Scope, TargetKind, case_matches};
+use crate::worker::Layout;
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -121,7 +122,8 @@ impl AllTerms {
         let bind = Bindings { tmp: None, current_dir: self.current_dir.clone() };
         let policy = self.package.for_target(TargetKind::Test, &self.target, test, &bind);
         let given = if self.audit { with_environment(policy.clone()) } else { policy.clone() };
-        let env = environment(&given, &Decider::new(&given), None);
+        // An artifact of tests has our object.
+        let env = environment(&given, &Decider::new(&given), None, Layout::Root);
         let own_tmpdir = self.tmp && policy.set.get(TMPDIR).is_none_or(String::is_empty);
         // Without its `{tmp}`, which is another one the next time.
         let lasting = |grant: &Grant| !grant.operations.intersection(OperationSet::FS_CHANGE).is_empty();

@@ -7,7 +7,7 @@ use crate::wasi::Stream;
 use crate::wasi::fs::status;
 use crate::wasi::gate::{Fault, Verdict};
 use crate::wasi::host::Host;
-use crate::wasi::memory::{bytes_mut, gather, put, put_u32, put_u64, scatter};
+use crate::wasi::memory::{bytes_mut, gather, put, put_u32, put_u64, scatter, u64_at};
 use crate::wasi::table::{Entry, File};
 use crate::wasi::types::{Errno, Kind, fdflags, fdstat, filestat, rights};
 use rustix::fs::{Advice, FallocateFlags, Mode as Bits, OFlags, SeekFrom};
@@ -201,7 +201,33 @@ impl Host {
     }
 
     fn fd_fdstat(&self, memory: &mut [u8], fd: u32, out: u32) -> Outcome {
-        let stat = match self.table.get(fd)? {
+        let mut stat = self.fdstat(fd)?;
+        let (base, inheriting) = self.table.given_up(fd);
+        for (at, given_up) in [(8, base), (16, inheriting)] {
+            let kept = u64_at(&stat, at) & !given_up;
+            stat[at..at + 8].copy_from_slice(&kept.to_le_bytes());
+        }
+        put(memory, out, &stat)
+    }
+
+    /// Only ever gives rights up.
+    fn fd_set_rights(&mut self, fd: u32, base: u64, inheriting: u64) -> Outcome {
+        let stat = self.fdstat(fd)?;
+        let (no_base, no_inheriting) = self.table.given_up(fd);
+        let (all_base, all_inheriting) = (u64_at(&stat, 8), u64_at(&stat, 16));
+        if base & !(all_base & !no_base) != 0 || inheriting & !(all_inheriting & !no_inheriting) != 0 {
+            return Err(Errno::NOTCAPABLE.into());
+        }
+        let (base, inheriting) = (all_base & !base, all_inheriting & !inheriting);
+        if (base, inheriting) != (0, 0) {
+            self.table.give_up(fd, base, inheriting);
+        }
+        Ok(())
+    }
+
+    /// What there is to say of a descriptor, whatever was given up.
+    fn fdstat(&self, fd: u32) -> std::result::Result<[u8; 24], Fault> {
+        Ok(match self.table.get(fd)? {
             Entry::File(file) => {
                 let mut base = rights::FILE;
                 base |= if file.read { rights::FD_READ } else { 0 };
@@ -214,8 +240,7 @@ impl Host {
             }
             Entry::Directory(_) => fdstat(Kind::Directory, 0, rights::DIRECTORY, rights::ALL),
             stream => self.output.fdstat(fd_of_stream(stream)),
-        };
-        put(memory, out, &stat)
+        })
     }
 
     fn fd_set_flags(&mut self, fd: u32, flags: u32) -> Outcome {
@@ -326,43 +351,51 @@ fn fd_of_stream(entry: &Entry) -> usize {
     }
 }
 
-/// Defines the `fd_*` functions of up to five numbers, in the order of their parameters.
+/// Defines the `fd_*` functions of up to five numbers, in the order of their parameters, with the right that
+/// the guest must have kept of the first one.
 macro_rules! define {
-    ($linker:expr, $($name:literal ($($arg:ident: $ty:ty),*) $host:ident $memory:ident => $body:expr;)*) => {
-        $($linker.func_wrap(MODULE, $name, |c: Caller<'_, Host>, $($arg: $ty),*| {
-            call(c, |$host, $memory| $body)
+    ($linker:expr, $($name:literal $right:expr, ($fd:ident: u32 $(, $arg:ident: $ty:ty)*) $host:ident $memory:ident
+        => $body:expr;)*) => {
+        $($linker.func_wrap(MODULE, $name, |c: Caller<'_, Host>, $fd: u32 $(, $arg: $ty)*| {
+            call(c, |$host, $memory| {
+                $host.table.keeps($fd, $right)?;
+                $body
+            })
         })?;)*
     };
 }
 
+/// No right is needed.
+const NONE: u64 = 0;
+
 pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
     define! { linker,
-        "fd_read" (fd: u32, iovs: u32, count: u32, out: u32) h m => h.fd_read(m, fd, iovs, count, out);
-        "fd_write" (fd: u32, iovs: u32, count: u32, out: u32) h m => h.fd_write(m, fd, iovs, count, out);
-        "fd_pread" (fd: u32, iovs: u32, count: u32, offset: u64, out: u32) h m =>
+        "fd_read" rights::FD_READ, (fd: u32, iovs: u32, count: u32, out: u32) h m => h.fd_read(m, fd, iovs, count, out);
+        "fd_write" rights::FD_WRITE, (fd: u32, iovs: u32, count: u32, out: u32) h m => h.fd_write(m, fd, iovs, count, out);
+        "fd_pread" rights::FD_READ, (fd: u32, iovs: u32, count: u32, offset: u64, out: u32) h m =>
             h.fd_pread(m, fd, iovs, count, offset, out);
-        "fd_pwrite" (fd: u32, iovs: u32, count: u32, offset: u64, out: u32) h m =>
+        "fd_pwrite" rights::FD_WRITE, (fd: u32, iovs: u32, count: u32, offset: u64, out: u32) h m =>
             h.fd_pwrite(m, fd, iovs, count, offset, out);
-        "fd_seek" (fd: u32, offset: i64, whence: u32, out: u32) h m => h.fd_seek(m, fd, offset, whence, out);
-        "fd_tell" (fd: u32, out: u32) h m => h.fd_seek(m, fd, 0, 1, out);
-        "fd_close" (fd: u32) h _m => h.table.close(fd);
-        "fd_renumber" (from: u32, to: u32) h _m => h.table.renumber(from, to);
-        "fd_filestat_get" (fd: u32, out: u32) h m => h.fd_filestat(m, fd, out);
-        "fd_filestat_set_size" (fd: u32, size: u64) h _m => h.fd_set_size(fd, size);
-        "fd_filestat_set_times" (fd: u32, atim: u64, mtim: u64, which: u32) h _m =>
+        "fd_seek" rights::FD_SEEK, (fd: u32, offset: i64, whence: u32, out: u32) h m => h.fd_seek(m, fd, offset, whence, out);
+        "fd_tell" rights::FD_TELL, (fd: u32, out: u32) h m => h.fd_seek(m, fd, 0, 1, out);
+        "fd_close" NONE, (fd: u32) h _m => h.table.close(fd);
+        "fd_renumber" NONE, (from: u32, to: u32) h _m => h.table.renumber(from, to);
+        "fd_filestat_get" rights::FD_FILESTAT_GET, (fd: u32, out: u32) h m => h.fd_filestat(m, fd, out);
+        "fd_filestat_set_size" rights::FD_FILESTAT_SET_SIZE, (fd: u32, size: u64) h _m => h.fd_set_size(fd, size);
+        "fd_filestat_set_times" rights::FD_FILESTAT_SET_TIMES, (fd: u32, atim: u64, mtim: u64, which: u32) h _m =>
             h.fd_set_times(fd, atim, mtim, which);
-        "fd_fdstat_get" (fd: u32, out: u32) h m => h.fd_fdstat(m, fd, out);
-        "fd_fdstat_set_flags" (fd: u32, flags: u32) h _m => h.fd_set_flags(fd, flags);
-        // Rights are not what protects anything here, and giving some up changes nothing.
-        "fd_fdstat_set_rights" (fd: u32, _base: u64, _inheriting: u64) h _m => h.table.get(fd).map(drop);
-        "fd_readdir" (fd: u32, ptr: u32, len: u32, cookie: u64, out: u32) h m =>
+        "fd_fdstat_get" NONE, (fd: u32, out: u32) h m => h.fd_fdstat(m, fd, out);
+        "fd_fdstat_set_flags" rights::FD_FDSTAT_SET_FLAGS, (fd: u32, flags: u32) h _m => h.fd_set_flags(fd, flags);
+        "fd_fdstat_set_rights" NONE, (fd: u32, base: u64, inheriting: u64) h _m =>
+            h.fd_set_rights(fd, base, inheriting);
+        "fd_readdir" rights::FD_READDIR, (fd: u32, ptr: u32, len: u32, cookie: u64, out: u32) h m =>
             h.fd_readdir(m, fd, ptr, len, cookie, out);
-        "fd_sync" (fd: u32) h _m => h.fd_sync(fd, false);
-        "fd_datasync" (fd: u32) h _m => h.fd_sync(fd, true);
-        "fd_advise" (fd: u32, offset: u64, len: u64, advice: u32) h _m => h.fd_advise(fd, offset, len, advice);
-        "fd_allocate" (fd: u32, offset: u64, len: u64) h _m => h.fd_allocate(fd, offset, len);
-        "fd_prestat_get" (fd: u32, out: u32) h m => h.fd_prestat(m, fd, out);
-        "fd_prestat_dir_name" (fd: u32, ptr: u32, len: u32) h m => h.fd_prestat_name(m, fd, ptr, len);
+        "fd_sync" rights::FD_SYNC, (fd: u32) h _m => h.fd_sync(fd, false);
+        "fd_datasync" rights::FD_DATASYNC, (fd: u32) h _m => h.fd_sync(fd, true);
+        "fd_advise" rights::FD_ADVISE, (fd: u32, offset: u64, len: u64, advice: u32) h _m => h.fd_advise(fd, offset, len, advice);
+        "fd_allocate" rights::FD_ALLOCATE, (fd: u32, offset: u64, len: u64) h _m => h.fd_allocate(fd, offset, len);
+        "fd_prestat_get" NONE, (fd: u32, out: u32) h m => h.fd_prestat(m, fd, out);
+        "fd_prestat_dir_name" NONE, (fd: u32, ptr: u32, len: u32) h m => h.fd_prestat_name(m, fd, ptr, len);
     }
     Ok(())
 }

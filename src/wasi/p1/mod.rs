@@ -6,6 +6,7 @@ mod words;
 
 use super::gate::{Denial, Fault};
 use super::host::Host;
+use super::table::Entry;
 use super::types::Errno;
 use super::{Stop, clocks, env};
 use crate::access::{Access, Operation, RawFrame, RawViolation};
@@ -147,7 +148,7 @@ fn without_files(linker: &mut Linker<Host>) -> Result<()> {
         Err(Error::from(Stop::Exit(status as i32)))
     })?;
     linker.func_wrap(MODULE, "proc_raise", |_signal: u32| u32::from(Errno::NOSYS.0))?;
-    // Preview1 can make no sockets, so no descriptor is one.
+    // Preview1 can make no sockets, so no descriptor is one. A directory is not even a file.
     linker.func_wrap(MODULE, "sock_accept", |c: Caller<'_, Host>, fd: u32, _: u32, _: u32| {
         call(c, |host, _| Err(no_socket(host, fd)))
     })?;
@@ -172,5 +173,9 @@ fn without_files(linker: &mut Linker<Host>) -> Result<()> {
 }
 
 fn no_socket(host: &Host, fd: u32) -> Fault {
-    host.table.get(fd).err().unwrap_or(Fault::Errno(Errno::NOTSOCK))
+    match host.table.get(fd) {
+        Ok(Entry::Directory(_)) => Errno::BADF.into(),
+        Ok(_) => Errno::NOTSOCK.into(),
+        Err(fault) => fault,
+    }
 }

@@ -6,7 +6,7 @@ use crate::wasi::env::getenv;
 use crate::wasi::fs::Request;
 use crate::wasi::gate::Fault;
 use crate::wasi::host::Host;
-use crate::wasi::memory::{bytes, put, put_u32, range};
+use crate::wasi::memory::{put, put_u32, range, text};
 use crate::wasi::table::Entry;
 use crate::wasi::types::{Errno, fdflags, filestat, oflags, rights};
 use wasmtime::{Caller, Linker, Result};
@@ -41,6 +41,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
          out: u32| {
             call(c, |host, memory| {
                 range(memory, out, 4)?;
+                let mut needed = rights::PATH_OPEN;
+                needed |= if how & u32::from(oflags::CREAT) != 0 { rights::PATH_CREATE_FILE } else { 0 };
+                needed |=
+                    if how & u32::from(oflags::TRUNC) != 0 { rights::PATH_FILESTAT_SET_SIZE } else { 0 };
+                host.table.keeps(fd, needed)?;
                 let request = Request {
                     how: flags(how, oflags::ALL)?,
                     read: base & rights::FD_READ != 0,
@@ -49,7 +54,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
                     count: false,
                     full: false,
                 };
-                let opened = host.open(fd, lookup, bytes(memory, path, len)?, request)?;
+                let opened = host.open(fd, lookup, text(memory, path, len)?, request)?;
+                let (_, inherited) = host.table.given_up(fd);
+                if inherited != 0 {
+                    host.table.give_up(opened, inherited, inherited);
+                }
                 put_u32(memory, out, opened)
             })
         },
@@ -59,7 +68,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
         "path_filestat_get",
         |c: Caller<'_, Host>, fd: u32, lookup: u32, path: u32, len: u32, out: u32| {
             call(c, |host, memory| {
-                let path = bytes(memory, path, len)?;
+                host.table.keeps(fd, rights::PATH_FILESTAT_GET)?;
+                let path = text(memory, path, len)?;
                 if is_root(host, fd)
                     && let Some(answer) = getenv(&mut host.gate, path)
                 {
@@ -75,8 +85,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
         "path_filestat_set_times",
         |c: Caller<'_, Host>, fd: u32, lookup: u32, path: u32, len: u32, atim: u64, mtim: u64, which: u32| {
             call(c, |host, memory| {
+                host.table.keeps(fd, rights::PATH_FILESTAT_SET_TIMES)?;
                 let times = times(atim, mtim, which)?;
-                host.set_times(fd, lookup, bytes(memory, path, len)?, &times)
+                host.set_times(fd, lookup, text(memory, path, len)?, &times)
             })
         },
     )?;
@@ -84,27 +95,37 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
         MODULE,
         "path_create_directory",
         |c: Caller<'_, Host>, fd: u32, path: u32, len: u32| {
-            call(c, |host, memory| host.create_directory(fd, bytes(memory, path, len)?))
+            call(c, |host, memory| {
+                host.table.keeps(fd, rights::PATH_CREATE_DIRECTORY)?;
+                host.create_directory(fd, text(memory, path, len)?)
+            })
         },
     )?;
     linker.func_wrap(
         MODULE,
         "path_remove_directory",
         |c: Caller<'_, Host>, fd: u32, path: u32, len: u32| {
-            call(c, |host, memory| host.remove(fd, bytes(memory, path, len)?, true))
+            call(c, |host, memory| {
+                host.table.keeps(fd, rights::PATH_REMOVE_DIRECTORY)?;
+                host.remove(fd, text(memory, path, len)?, true)
+            })
         },
     )?;
     linker.func_wrap(MODULE, "path_unlink_file", |c: Caller<'_, Host>, fd: u32, path: u32, len: u32| {
-        call(c, |host, memory| host.remove(fd, bytes(memory, path, len)?, false))
+        call(c, |host, memory| {
+            host.table.keeps(fd, rights::PATH_UNLINK_FILE)?;
+            host.remove(fd, text(memory, path, len)?, false)
+        })
     })?;
     linker.func_wrap(
         MODULE,
         "path_readlink",
         |c: Caller<'_, Host>, fd: u32, path: u32, len: u32, out: u32, room: u32, used: u32| {
             call(c, |host, memory| {
-                let text = host.read_link(fd, bytes(memory, path, len)?)?;
-                let taken = text.len().min(room as usize);
-                put(memory, out, &text[..taken])?;
+                host.table.keeps(fd, rights::PATH_READLINK)?;
+                let target = host.read_link(fd, text(memory, path, len)?)?;
+                let taken = target.len().min(room as usize);
+                put(memory, out, &target[..taken])?;
                 put_u32(memory, used, taken as u32)
             })
         },
@@ -112,9 +133,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
     linker.func_wrap(
         MODULE,
         "path_symlink",
-        |c: Caller<'_, Host>, text: u32, text_len: u32, fd: u32, path: u32, len: u32| {
+        |c: Caller<'_, Host>, target: u32, target_len: u32, fd: u32, path: u32, len: u32| {
             call(c, |host, memory| {
-                host.symlink(bytes(memory, text, text_len)?, fd, bytes(memory, path, len)?)
+                host.table.keeps(fd, rights::PATH_SYMLINK)?;
+                host.symlink(text(memory, target, target_len)?, fd, text(memory, path, len)?)
             })
         },
     )?;
@@ -130,8 +152,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
          new: u32,
          new_len: u32| {
             call(c, |host, memory| {
-                let old = (old_fd, lookup, bytes(memory, old, old_len)?);
-                host.link(old, (new_fd, bytes(memory, new, new_len)?))
+                host.table.keeps(old_fd, rights::PATH_LINK_SOURCE)?;
+                host.table.keeps(new_fd, rights::PATH_LINK_TARGET)?;
+                let old = (old_fd, lookup, text(memory, old, old_len)?);
+                host.link(old, (new_fd, text(memory, new, new_len)?))
             })
         },
     )?;
@@ -140,8 +164,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
         "path_rename",
         |c: Caller<'_, Host>, old_fd: u32, old: u32, old_len: u32, new_fd: u32, new: u32, new_len: u32| {
             call(c, |host, memory| {
-                let old = (old_fd, bytes(memory, old, old_len)?);
-                host.rename(old, (new_fd, bytes(memory, new, new_len)?))
+                host.table.keeps(old_fd, rights::PATH_RENAME_SOURCE)?;
+                host.table.keeps(new_fd, rights::PATH_RENAME_TARGET)?;
+                let old = (old_fd, text(memory, old, old_len)?);
+                host.rename(old, (new_fd, text(memory, new, new_len)?))
             })
         },
     )?;
