@@ -45,7 +45,7 @@ pub enum Goal {
     Programs,
     /// `cargo test --no-run`: tests of every kind.
     Tests,
-    /// `cargo test --doc`: builds and runs the examples of documentation.
+    /// `cargo test --doc`: what the examples of documentation need; rustdoc is to be ours.
     DocTests,
 }
 
@@ -275,19 +275,19 @@ impl Build {
         self.interrupt.clone()
     }
 
-    /// Waits for the end. The artifacts are those that can run, by package, kind and name.
+    /// Waits for the end.
     ///
     /// # Errors
     /// [`ErrorKind::Failed`] without a diagnostic if cargo failed: it has said why;
     /// [`ErrorKind::Interrupted`] after [`Interrupt::stop`].
-    pub fn artifacts(mut self, workspace: &Workspace) -> Result<Vec<Artifact>, Error> {
-        let mut artifacts = Vec::new();
+    pub fn artifacts(mut self, workspace: &Workspace) -> Result<Built, Error> {
+        let mut built = Built::default();
         let mut unreadable = None;
         if let Some(stdout) = self.stdout.take() {
             for message in Message::parse_stream(BufReader::new(stdout)) {
                 match message {
                     Ok(Message::CompilerArtifact(artifact)) => {
-                        artifacts.extend(Artifact::from_message(artifact, workspace));
+                        built.add(artifact, workspace);
                     }
                     Ok(_) => {}
                     Err(error) => {
@@ -306,8 +306,11 @@ impl Build {
         drop(state);
         match (status, unreadable) {
             (Ok(status), None) if status.success() => {
-                artifacts.sort_by(|a, b| (&a.package, a.kind, &a.name).cmp(&(&b.package, b.kind, &b.name)));
-                Ok(artifacts)
+                for artifacts in [&mut built.guests, &mut built.native_tests] {
+                    artifacts
+                        .sort_by(|a, b| (&a.package, a.kind, &a.name).cmp(&(&b.package, b.kind, &b.name)));
+                }
+                Ok(built)
             }
             (Ok(status), _) if status.code().is_some_and(|code| code != 0) => {
                 Err(Error { kind: ErrorKind::Failed, diagnostic: None })
@@ -319,7 +322,7 @@ impl Build {
     }
 }
 
-/// A WebAssembly file that cargo made or found fresh.
+/// A WebAssembly file, or a native test harness, that cargo made or found fresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
     /// Cargo's name for exactly this package.
@@ -335,7 +338,7 @@ pub struct Artifact {
     /// Kind of the target.
     pub kind: TargetKind,
     /// The file.
-    pub wasm: PathBuf,
+    pub file: PathBuf,
     /// It is a test harness (or takes the place of one).
     pub test: bool,
     /// The folder below the target's: `debug`, `release`, or the profile's name.
@@ -344,12 +347,36 @@ pub struct Artifact {
     pub fresh: bool,
 }
 
+/// What a build made, each by package, kind and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Built {
+    /// The WebAssembly files that can run.
+    pub guests: Vec<Artifact>,
+    /// Test harnesses that are programs of this machine: cargo builds those of procedural macros so,
+    /// whatever the target is. No wall would hold them.
+    pub native_tests: Vec<Artifact>,
+}
+
+impl Built {
+    fn add(&mut self, message: cargo_metadata::Artifact, workspace: &Workspace) {
+        let Some(file) =
+            message.executable.clone().map(cargo_metadata::camino::Utf8PathBuf::into_std_path_buf)
+        else {
+            return;
+        };
+        let is_guest = file.extension().is_some_and(|extension| extension == "wasm");
+        if !is_guest && !message.profile.test {
+            return;
+        }
+        let list = if is_guest { &mut self.guests } else { &mut self.native_tests };
+        list.extend(Artifact::from_message(message, file, workspace));
+    }
+}
+
 impl Artifact {
-    fn from_message(message: cargo_metadata::Artifact, workspace: &Workspace) -> Option<Self> {
-        let is_wasm = |path: &&cargo_metadata::camino::Utf8PathBuf| path.extension() == Some("wasm");
-        let wasm = message.executable.iter().find(is_wasm)?.clone().into_std_path_buf();
+    fn from_message(message: cargo_metadata::Artifact, file: PathBuf, workspace: &Workspace) -> Option<Self> {
         let package = workspace.packages.iter().find(|package| package.id == message.package_id.repr)?;
-        let below = wasm.strip_prefix(sandbox_dir(&workspace.target_dir).join(WASIP1)).ok();
+        let below = file.strip_prefix(sandbox_dir(&workspace.target_dir).join(WASIP1)).ok();
         let profile = below.and_then(Path::iter_first).unwrap_or_default();
         Some(Self {
             package_id: message.package_id.repr,
@@ -359,7 +386,7 @@ impl Artifact {
             name: message.target.name.clone(),
             kind: TargetKind::of(&message.target),
             profile,
-            wasm,
+            file,
             test: message.profile.test,
             fresh: message.fresh,
         })

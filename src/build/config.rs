@@ -21,6 +21,11 @@ pub fn rustc(flags: &CargoFlags, current_dir: &Path) -> OsString {
     program("RUSTC", "rustc", flags, current_dir).unwrap_or_else(|| "rustc".into())
 }
 
+/// The documentation tool that cargo runs; `rustdoc` on `PATH` if nothing is set.
+pub fn rustdoc(flags: &CargoFlags, current_dir: &Path) -> OsString {
+    program("RUSTDOC", "rustdoc", flags, current_dir).unwrap_or_else(|| "rustdoc".into())
+}
+
 fn program(variable: &str, key: &str, flags: &CargoFlags, current_dir: &Path) -> Option<OsString> {
     // An empty value switches it off.
     let non_empty = |value: OsString| (!value.is_empty()).then_some(value);

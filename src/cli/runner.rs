@@ -29,13 +29,17 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
     args.output.quiet |= args.output.verbose == 0;
     let launcher = Launcher::new();
     launcher.start_early();
-    let mut handed = args.doc_tests.as_ref().map(|_| Handed::begin());
+    let mut handed = args.doc_tests.as_ref().map(|_| Handed::of(file(&args)));
     let status = Outputs::during_judging(
         &args.output,
         unused::to_report(unused::level(&args.policy, false)),
         || find_file(&args),
         |outputs, found| run_file(&args, begun, &launcher, &found, handed.as_mut(), outputs),
     );
+    if handed.is_some() {
+        // There can be hundreds of them, and rustdoc would keep them to the end.
+        let _ = std::fs::remove_file(file(&args));
+    }
     let left =
         handed.zip(args.doc_tests.as_ref()).map_or(Ok(()), |(handed, place)| handed.leave(place, status));
     left.map_or_else(
@@ -142,6 +146,7 @@ fn run_file(
         current_dir: guest_dir,
         root: args.root.clone().map(std::fs::canonicalize).transpose()?,
         args: words,
+        timeout: args.timeout,
     };
     let setup = options::setup(&args.walls, args.policy.audit);
     let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };

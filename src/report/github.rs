@@ -136,6 +136,9 @@ pub fn annotations(report: &Wire, prefix: &Prefix, unused: Unused) -> String {
         let name = format!("{} {}", escape::line(&test.binary), escape::line(&test.name));
         text += &command("error", None, "test", &format!("test {name} {what}"));
     }
+    for line in summary::not_run(report) {
+        text += &command("notice", None, "not run", &line);
+    }
     let severity = unused.severity(report);
     for grant in report.unused.iter().filter(|_| severity.is_some()) {
         let level = if severity == Some(diagnostic::Severity::Error) { "error" } else { "warning" };
