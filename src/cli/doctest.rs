@@ -2,8 +2,7 @@
 //! has them run by our `runner`, behind the same walls.
 //!
 //! rustdoc is run here and not by cargo (`build::rustdoc`): once for the names of the examples, and once
-//! to build and run them. What came of each, its runner hands over; what rustdoc prints has the last
-//! word nowhere.
+//! to build and run them. What came of each, its runner hands over; no word of rustdoc makes one pass.
 
 mod handover;
 mod told;
@@ -25,7 +24,7 @@ use crate::runner::interrupt::Interrupt;
 use crate::runner::test::{Filter, Ignored};
 use clap::ValueEnum as _;
 use handover::{Inbox, Orders, Ran};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -33,11 +32,15 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use told::{ALL, Lines, Mode, Told, Word, listed};
 
 /// The kind of their target in reports.
 pub(super) const KIND: &str = "doc";
+/// Why examples were not run when somebody pressed Ctrl-C.
+const INTERRUPTED: &str = "interrupted";
+/// How long runners may take to put their things in order after an interrupt.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// More output of rustdoc is not read.
 const MAX_OUTPUT: u64 = 64 << 20;
 
@@ -54,7 +57,6 @@ pub(super) struct Documented<'a> {
 pub(super) enum Done {
     /// There are no examples.
     Nothing,
-    Interrupted,
     Ran {
         target: Box<TargetReport>,
         /// What the kernel enforced, if anything ran.
@@ -120,7 +122,8 @@ pub(super) fn run(
     };
     let found = match found {
         Ok(Some(found)) => found,
-        Ok(None) if interrupt.happened() => return Done::Interrupted,
+        // Whatever else it seems to be.
+        _ if interrupt.happened() => Found::not_run(id, [ALL], INTERRUPTED, ExitStatus::Fine),
         Ok(None) => return Done::Nothing,
         Err(failure) => {
             let status = outputs.said(failure);
@@ -162,7 +165,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// `None` if there is none, or after an interrupt.
+    /// `None` if there is none.
     ///
     /// # Errors
     /// The library or the list of its examples cannot be made, or a fault of ours.
@@ -187,7 +190,7 @@ impl Job<'_> {
         };
         let cargo = CargoCommand::build(&program, Goal::DocTests, workspace, &only, &TargetFlags::default())?
             .env("RUSTDOC", place.link());
-        let Some(built) = self.output(&mut cargo.to_command())? else { return Ok(None) };
+        let built = self.output(&mut cargo.to_command())?;
         if !built.good {
             return Err(self.failure("built", &built.stderr));
         }
@@ -198,7 +201,7 @@ impl Job<'_> {
         let rustdoc = Rustdoc::new(rustdoc, call, &self.library.source, &program);
 
         let words = libtest_words(self.filter);
-        let Some(list) = self.output(&mut rustdoc.list(&words))? else { return Ok(None) };
+        let list = self.output(&mut rustdoc.list(&words))?;
         let names = match listed(&list.stdout) {
             Ok(names) if list.good => names,
             listed => {
@@ -222,7 +225,7 @@ impl Job<'_> {
             outputs.event(&RunEvent::Message(Diagnostic::new(Severity::Note, "", text)));
         }
         outputs.event(&RunEvent::Status { verb: "Doc-tests", text: package.name.clone() });
-        self.run(&rustdoc, &place, &names, &words, outputs)
+        self.run(&rustdoc, &place, &names, &words, outputs).map(Some)
     }
 
     fn run(
@@ -232,27 +235,28 @@ impl Job<'_> {
         names: &[String],
         words: &[String],
         outputs: &mut Outputs,
-    ) -> Result<Option<Found>, Failure> {
+    ) -> Result<Found, Failure> {
         let Documented { workspace, package, .. } = self.documented;
         let inbox = Inbox::new()?;
         let orders = Orders::new(runner_words(&inbox.place(), self.args), &package.root).leave()?;
         let runner = [std::env::current_exe()?.into(), BY_ORDERS.into(), orders.place().into()];
-        let Some(ended) = self.output(&mut rustdoc.run(words, &runner, &place.examples()))? else {
-            return Ok(None);
-        };
+        let ended = self.output(&mut rustdoc.run(words, &runner, &place.examples()))?;
+        // What runners have said counts after an interrupt too.
+        let interrupted = self.interrupt.happened();
         let (handed, wrong) = inbox.read();
         let mut lines = Lines::read(&ended.stdout);
-        if lines.any(Mode::CompileFail, Word::Failed) && !rustdoc.is_nightly() {
+        if !interrupted && lines.any(Mode::CompileFail, Word::Failed) && !rustdoc.is_nightly() {
             // Which error it is to fail with is looked at only where unstable options are allowed.
-            let Some(stable) = self.output(&mut rustdoc.only_build(words))? else { return Ok(None) };
+            let stable = self.output(&mut rustdoc.only_build(words))?;
             lines.correct(&Lines::read(&stable.stdout));
         }
-        if handed.is_empty()
+        if !interrupted
+            && handed.is_empty()
             && lines.any(Mode::Run, Word::Failed)
             && let Some(why) = self.cannot(rustdoc)?
         {
             let names = names.iter().map(String::as_str);
-            return Ok(Some(Found::not_run(self.id.clone(), names, &why, ExitStatus::Fine)));
+            return Ok(Found::not_run(self.id.clone(), names, &why, ExitStatus::Fine));
         }
         let failed = handed.iter().filter_map(Handed::failed).reduce(ExitStatus::or);
         let mut status = failed.unwrap_or(ExitStatus::Fine);
@@ -267,20 +271,21 @@ impl Job<'_> {
             let why = format!("not all that the doc tests did can be told: {wrong}");
             status = status.or(outputs.said(Failure::fault(why)));
         }
-        if !ended.good && !Lines::read(&ended.stdout).any_failed() {
+        if !ended.good && !interrupted && !Lines::read(&ended.stdout).any_failed() {
             status = status.or(outputs.said(self.failure("run to their end", &ended.stderr)));
         }
         let mut told = Told::new(self.id.clone());
-        told.judge(names, &lines, handed, &ended.stdout);
+        let missing = if interrupted { INTERRUPTED } else { "rustdoc ended before it" };
+        told.judge(names, &lines, handed, &ended.stdout, missing);
         told.locate(&workspace.root, &package.root);
-        Ok(Some(Found { tests: told.tests, sum, status }))
+        Ok(Found { tests: told.tests, sum, status })
     }
 
     /// Why rustdoc of this toolchain can build no example at all, if that is so. No example of the package
     /// has a word in that.
     fn cannot(&self, rustdoc: &Rustdoc) -> Result<Option<String>, Failure> {
         let folder = tempfile::tempdir()?;
-        let Some(trial) = self.output(&mut rustdoc.trial(folder.path())?)? else { return Ok(None) };
+        let trial = self.output(&mut rustdoc.trial(folder.path())?)?;
         let both = [trial.stderr, trial.stdout].concat();
         let error = both.lines().map(str::trim).find(|line| line.starts_with("error"));
         let why = error.map_or("it does not say why", |error| error.trim_start_matches("error: "));
@@ -292,8 +297,8 @@ impl Job<'_> {
         Failure::new(ExitStatus::Failed, Diagnostic::error("", text).note(stderr.trim().to_owned()))
     }
 
-    /// Runs a command to its end; `None` if it was interrupted.
-    fn output(&self, command: &mut Command) -> Result<Option<Ended>, Failure> {
+    /// Runs a command to its end, or to an interrupt.
+    fn output(&self, command: &mut Command) -> Result<Ended, Failure> {
         let cannot = |command: &Command, error: io::Error| {
             let program = command.get_program().to_string_lossy().into_owned();
             let text = format!("cannot run `{program}`: {error}");
@@ -321,8 +326,8 @@ impl Job<'_> {
         };
         let stop = || {
             if let Some(group) = group {
-                // It may have ended by itself.
-                let _ = kill_process_group(group, Signal::KILL);
+                // It may have ended by itself. Runners take their guests along, and tidy up.
+                let _ = kill_process_group(group, Signal::TERM);
             }
         };
         let (stdout, stderr, status) = self.interrupt.during(
@@ -334,8 +339,14 @@ impl Job<'_> {
             },
             stop,
         )?;
-        let good = status?.success();
-        Ok((!self.interrupt.happened()).then_some(Ended { stdout, stderr, good }))
+        if let Some(group) = group.filter(|_| self.interrupt.happened()) {
+            let begun = Instant::now();
+            while test_kill_process_group(group).is_ok() && begun.elapsed() < PATIENCE {
+                thread::sleep(Duration::from_millis(10));
+            }
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        Ok(Ended { stdout, stderr, good: status?.success() })
     }
 }
 

@@ -156,16 +156,12 @@ fn run_tests(
     if doctest::wanted(args) {
         for package in &packages {
             let is_bad = |target| verdict::of_target(target, setup.audit) != ExitStatus::Fine;
-            let stopped = match tested.interrupted {
-                true => Some("interrupted"),
-                false => {
-                    (args.fail_fast && tested.targets.iter().any(is_bad)).then_some("another test had failed")
-                }
-            };
+            let failed = args.fail_fast && tested.targets.iter().any(is_bad);
+            let stopped = failed.then_some("another test had failed");
+            let stopped = if tested.interrupted { Some("interrupted") } else { stopped };
             let documented = doctest::Documented { workspace, package, index: tested.targets.len() };
             match doctest::run(args, flags, documented, &run.filter, stopped, &interrupt, outputs) {
                 doctest::Done::Nothing => {}
-                doctest::Done::Interrupted => tested.interrupted = true,
                 doctest::Done::Ran { target, kernel, status } => {
                     report.status = report.status.or(status);
                     if tested.kernel == KernelReport::default() {
@@ -179,6 +175,7 @@ fn run_tests(
                     tested.targets.push(*target);
                 }
             }
+            tested.interrupted |= interrupt.happened();
         }
     }
     for target in &tested.targets {

@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// The longest line, in bytes. Backtraces are left out where they would make it longer.
-const MAX_LINE: usize = 16 << 20;
+/// The longest line, in bytes. Backtraces, and then all but the first violations, are left out where they
+/// would make it longer.
+const MAX_LINE: usize = 1 << 20;
 /// More than this is not read, in bytes.
 const MAX_ALL: u64 = 256 << 20;
 /// The first argument of a runner that has its orders elsewhere.
@@ -124,6 +125,24 @@ impl Handed {
             for violation in self.ran.iter_mut().flat_map(|ran| &mut ran.violations) {
                 violation.backtrace.clear();
             }
+            line = serde_json::to_vec(&self)?;
+        }
+        // However many there are: that there were some is never lost.
+        let mut left_out = 0;
+        while line.len() >= MAX_LINE
+            && let Some(ran) = self.ran.as_mut().filter(|ran| ran.violations.len() > 1)
+        {
+            let keep = ran.violations.len() / 2;
+            // What was denied goes last.
+            ran.violations.sort_by_key(|violation| violation.allowed);
+            left_out += ran.violations.len() - keep;
+            ran.violations.truncate(keep);
+            line = serde_json::to_vec(&self)?;
+        }
+        if let Some(ran) = self.ran.as_mut().filter(|_| left_out > 0) {
+            ran.notes.push(format!(
+                "an example did more than can be told: {left_out} unexpected accesses are left out"
+            ));
             line = serde_json::to_vec(&self)?;
         }
         if line.len() >= MAX_LINE {

@@ -147,20 +147,31 @@ impl Told {
         self.tests.len() - 1
     }
 
-    /// Judges the examples `names`. `stdout` is rustdoc's, for what programs have printed.
-    pub(super) fn judge(&mut self, names: &[String], lines: &Lines, handed: Vec<Handed>, stdout: &str) {
+    /// Judges the examples `names`. `stdout` is rustdoc's, for what programs have printed; `missing` says
+    /// why nothing is known of an example.
+    pub(super) fn judge(
+        &mut self,
+        names: &[String],
+        lines: &Lines,
+        handed: Vec<Handed>,
+        stdout: &str,
+        missing: &str,
+    ) {
         let mut found = matched(names, lines, handed);
         for (index, name) in names.iter().enumerate() {
             let reported = found.remove(&Some(index)).unwrap_or_default();
-            let (verdict, why) = first_verdict(lines.of(name), &reported);
+            let (verdict, why) = first_verdict(lines.of(name), &reported, missing);
             let output = failure_of(name, stdout).as_bytes().to_vec();
-            let test = self.add(name.clone(), verdict, output, why);
+            // Macros can make several of one name.
+            let before = names[..index].iter().filter(|before| *before == name).count();
+            let shown = if before == 0 { name.clone() } else { format!("{name} ({})", before + 1) };
+            let test = self.add(shown, verdict, output, why);
             reported.into_iter().filter_map(|handed| handed.ran).for_each(|ran| self.ran(test, ran));
         }
         for handed in found.into_values().flatten() {
             let before = self.tests.iter().filter(|test| test.id.name.starts_with(UNNAMED)).count();
             let name = if before == 0 { UNNAMED.to_owned() } else { format!("{UNNAMED} ({})", before + 1) };
-            let (verdict, why) = first_verdict(None, std::slice::from_ref(&handed));
+            let (verdict, why) = first_verdict(None, std::slice::from_ref(&handed), missing);
             let test = self.add(name, verdict, Vec::new(), why);
             handed.ran.into_iter().for_each(|ran| self.ran(test, ran));
         }
@@ -202,7 +213,11 @@ impl Told {
 }
 
 /// What is said of an example before violations, and why.
-fn first_verdict(said: Option<(Mode, Word)>, reported: &[Handed]) -> (TestVerdict, &'static str) {
+fn first_verdict<'a>(
+    said: Option<(Mode, Word)>,
+    reported: &[Handed],
+    missing: &'a str,
+) -> (TestVerdict, &'a str) {
     use TestVerdict::{Failed, Ignored, NotRun, Passed};
     let mut worst = None;
     for handed in reported {
@@ -210,6 +225,7 @@ fn first_verdict(said: Option<(Mode, Word)>, reported: &[Handed]) -> (TestVerdic
             (None, _) => (NotRun, "its runner could not run it"),
             (Some(Ran { outcome: GuestOutcome::TimedOut(_), .. }), _) => (TestVerdict::TimedOut, ""),
             (Some(Ran { outcome: GuestOutcome::Killed(_), .. }), _) => (TestVerdict::Killed, ""),
+            (Some(Ran { outcome: GuestOutcome::Interrupted, .. }), _) => (NotRun, "interrupted"),
             // It should panic, or ends well.
             (Some(_), Some((_, Word::Fine))) => (Passed, ""),
             (Some(Ran { outcome: GuestOutcome::Exited(0), violations, .. }), Some((_, Word::Failed))) => {
@@ -229,7 +245,7 @@ fn first_verdict(said: Option<(Mode, Word)>, reported: &[Handed]) -> (TestVerdic
         Some((Mode::Compile, Word::Fine)) => (Ignored, "it is only compiled: `no_run`"),
         Some((Mode::CompileFail, Word::Fine)) => (Ignored, "it is only compiled: `compile_fail`"),
         Some((Mode::Run, Word::Fine)) => (NotRun, "rustdoc says that it passed, and no runner ran it"),
-        None => (NotRun, "rustdoc ended before it"),
+        None => (NotRun, missing),
     })
 }
 
@@ -349,7 +365,7 @@ mod tests {
         let id = TestId { target: 0, binary: String::new(), name: String::new() };
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut told = Told::new(id);
-        told.judge(&names, &Lines::read(stdout), handed, stdout);
+        told.judge(&names, &Lines::read(stdout), handed, stdout, "");
         told.tests.into_iter().map(|test| (test.id.name, test.verdict)).collect()
     }
 
