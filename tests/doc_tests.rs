@@ -223,14 +223,15 @@ const HOSTILE: [&str; 11] = [
 
 #[test]
 fn no_words_of_a_guest_decide() {
+    let says: String =
+        HOSTILE.iter().map(|text| format!("\nprintln!(\"\\n{text}\"); eprintln!(\"\\n{text}\");")).collect();
+    let text = HOSTILE.join("\\n");
     for edition in EDITIONS {
-        let mut examples = Vec::new();
-        for text in HOSTILE {
-            let says = format!("\nprintln!(\"\\n{text}\"); eprintln!(\"\\n{text}\");");
-            examples.push(format!("{says}{READS_SECRET}"));
-            examples.push(format!("should_panic{READS_SECRET}{says}\npanic!(\"\\n{text}\");"));
-            examples.push(format!("{READS_SECRET}{says}\nstd::process::exit(0);"));
-        }
+        let examples = [
+            format!("{says}{READS_SECRET}"),
+            format!("should_panic{READS_SECRET}{says}\npanic!(\"\\n{text}\");"),
+            format!("{READS_SECRET}{says}\nstd::process::exit(0);"),
+        ];
         let examples: Vec<&str> = examples.iter().map(String::as_str).collect();
         let (run, report) = tested(&library(edition, "", &examples), &[]);
         run.expect(77);
