@@ -252,6 +252,7 @@ fn no_configuration_of_the_repository_decides() {
         "[target.wasm32-wasip1]\nrunner = \"wasmtime\"\n".to_owned(),
         "[target.'cfg(target_os = \"wasi\")']\nrunner = \"true\"\n".to_owned(),
         "[env]\nRUSTDOC = { value = \"true\", force = true }\nRUST_TEST_NOCAPTURE = \"1\"\n\
+         TMPDIR = { value = \"/nowhere\", force = true }\nPATH = { value = \"/nowhere\", force = true }\n\
          CARGO_MANIFEST_DIR = { value = \"/\", force = true }\nCI = \"1\"\n"
             .to_owned(),
     ];
@@ -314,13 +315,15 @@ fn a_users_own_ceiling_binds_examples_whatever_the_configuration_sets() {
     run(command).expect(77);
 }
 
+/// Where an example stands: in words, what `src/lib.rs` holds, another file, and a part of the example's name.
+type Position<'a> = (&'a str, String, Option<(&'a str, String)>, &'a str);
+
 #[test]
 fn examples_are_found_wherever_they_stand() {
     let code = "assert!(std::fs::read(\"/etc/passwd\").is_err());";
     let fenced = |mark: &str| format!("{mark} ```\n{mark} {code}\n{mark} ```\n");
     let escaped = code.replace('"', "\\\"");
-    // What `src/lib.rs` holds, another file, and what the example's name has in it.
-    let places: [(&str, String, Option<(&str, String)>, &str); 8] = [
+    let places: [Position<'_>; 8] = [
         (
             "another folder",
             "#[path = \"../elsewhere/a.rs\"]\npub mod a;\n".to_owned(),

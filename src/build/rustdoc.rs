@@ -192,7 +192,9 @@ impl Rustdoc {
         let mut command = Command::new(&self.program);
         command.env_clear().current_dir(&self.current_dir).stdin(Stdio::null());
         let harness = |name: &OsStr| name.as_bytes().starts_with(b"RUST_TEST_");
-        command.envs(self.env.iter().filter(|(name, _)| !wrapper::is_ours(name) && !harness(name)).cloned());
+        let foreign = |name: &OsStr| wrapper::is_ours(name) || harness(name) || is_the_users(name);
+        command.envs(self.env.iter().filter(|(name, _)| !foreign(name)).cloned());
+        command.envs(std::env::vars_os().filter(|(name, _)| is_the_users(name)));
         command
     }
 
@@ -244,6 +246,11 @@ impl Rustdoc {
         let source = folder.join("trial.rs");
         fs::write(&source, "/// ```\n/// ```\npub fn documented() {}\n")?;
         let mut command = self.bare();
+        // What the configuration sets must not make it fail: only which toolchain it is, cargo may know alone.
+        let known = |name: &OsStr| std::env::var_os(name).is_some();
+        let toolchain = |name: &OsStr| name == "RUSTUP_TOOLCHAIN" || name == "LD_LIBRARY_PATH";
+        command.env_clear().envs(std::env::vars_os());
+        command.envs(self.env.iter().filter(|(name, _)| toolchain(name) && !known(name)).cloned());
         command.current_dir(folder).args(["--edition=2021", "--test", "--target", WASIP1]);
         command.arg("--test-runtool").arg(&self.ours).args(["--test-runtool-arg", "--version"]);
         command.arg(source);
@@ -254,6 +261,11 @@ impl Rustdoc {
 /// Whether this can be the value of an option that is kept: none of them looks like an option.
 fn is_value(arg: &OsString) -> bool {
     !arg.as_bytes().starts_with(b"-")
+}
+
+/// Whether the configuration has no say in a variable: rustdoc needs it to work at all.
+fn is_the_users(name: &OsStr) -> bool {
+    ["HOME", "PATH", "TMPDIR"].iter().any(|users| name == *users)
 }
 
 /// The arguments that are kept, the target, and the options that are not, as written.
