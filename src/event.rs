@@ -119,7 +119,7 @@ pub struct TargetReport {
     pub kind: String,
     /// The wasm file.
     pub artifact: PathBuf,
-    /// `p1` or `p2`.
+    /// `p1` or `p2`; empty for a native program, which is not run.
     pub wasi: String,
     /// From the start of its worker to its end.
     pub duration: Duration,

@@ -81,16 +81,16 @@ fn programs_and_tests_know_where_they_are_and_tell_what_they_ask_for() {
     for profile in ["dev", "release", "fat"] {
         let program = project.program(&flags(profile));
         assert!(!program.test);
-        let wasm = fs::read(&program.wasm).unwrap();
+        let wasm = fs::read(&program.file).unwrap();
         assert_eq!(cargo_sandbox::symbols::marker(&wasm).as_deref(), Some(object::MARKER), "{profile}");
-        check(&project, &run(&program.wasm, &[], &env));
+        check(&project, &run(&program.file, &[], &env));
 
         let tests = project.build(Goal::Tests, &flags(profile), &TargetFlags::default()).unwrap();
         let [test] = &tests[..] else { panic!("{tests:?}") };
         assert!(test.test);
-        let wasm = fs::read(&test.wasm).unwrap();
+        let wasm = fs::read(&test.file).unwrap();
         assert_eq!(cargo_sandbox::symbols::marker(&wasm).as_deref(), Some(object::MARKER), "{profile}");
-        let seen = run(&test.wasm, &["--exact", "works", "--nocapture"], &env);
+        let seen = run(&test.file, &["--exact", "works", "--nocapture"], &env);
         check(&project, &seen);
         assert!(seen.stdout.contains("1 passed"), "{}", seen.stdout);
     }

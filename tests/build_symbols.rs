@@ -50,8 +50,8 @@ fn the_origin_is_the_dependency_two_levels_down() {
     };
     for (profile, lines) in [("dev", true), ("lines", true), ("tables", true), ("release", false)] {
         let program = project.program(&flags(profile));
-        let wasm = fs::read(&program.wasm).unwrap();
-        let seen = run(&program.wasm, &[], &[]);
+        let wasm = fs::read(&program.file).unwrap();
+        let seen = run(&program.file, &[], &[]);
         let (path, raw) = &seen.opens[0];
         assert_eq!(path, "/etc/hostname");
         let frames: Vec<_> = symbols::symbolise(&wasm, raw).unwrap().into_iter().flatten().collect();
@@ -79,8 +79,8 @@ fn the_origin_is_the_dependency_two_levels_down() {
 fn a_stripped_program_has_frames_without_an_origin() {
     let project = project();
     let program = project.program(&flags("stripped"));
-    let wasm = fs::read(&program.wasm).unwrap();
-    let seen = run(&program.wasm, &[], &[]);
+    let wasm = fs::read(&program.file).unwrap();
+    let seen = run(&program.file, &[], &[]);
     let frames = symbols::symbolise(&wasm, &seen.opens[0].1).unwrap();
     assert_eq!(frames.len(), seen.opens[0].1.len());
     let frames: Vec<_> = frames.into_iter().flatten().collect();
@@ -93,7 +93,7 @@ fn a_stripped_program_has_frames_without_an_origin() {
 fn calls_that_never_reach_the_host_are_found_with_their_callers() {
     let project = project();
     let program = project.program(&flags("dev"));
-    let wasm = fs::read(&program.wasm).unwrap();
+    let wasm = fs::read(&program.file).unwrap();
     let calls = symbols::stuck_calls(&wasm).unwrap();
     let all: Vec<(StuckKind, &str, &str)> = calls
         .iter()
@@ -119,7 +119,7 @@ fn calls_that_never_reach_the_host_are_found_with_their_callers() {
         assert!(crates.contains(krate), "{krate} is not in {crates:?}");
     }
     let release = project.program(&flags("release"));
-    let calls = symbols::stuck_calls(&fs::read(&release.wasm).unwrap()).unwrap();
+    let calls = symbols::stuck_calls(&fs::read(&release.file).unwrap()).unwrap();
     assert!(calls.iter().any(|call| call.kind == StuckKind::Process), "{calls:?}");
 }
 
@@ -128,9 +128,9 @@ fn what_the_test_harness_calls_is_not_the_programs_call() {
     let project = project();
     project.write("src/main.rs", "fn main() {}\n#[test]\nfn works() {\n    mid_crate::go();\n}\n");
     let tests = project.build(Goal::Tests, &flags("dev"), &TargetFlags::default()).unwrap();
-    let wasm = fs::read(&tests[0].wasm).unwrap();
+    let wasm = fs::read(&tests[0].file).unwrap();
     assert_eq!(symbols::stuck_calls(&wasm).unwrap(), []);
-    let seen = run(&tests[0].wasm, &["works", "--nocapture"], &[]);
+    let seen = run(&tests[0].file, &["works", "--nocapture"], &[]);
     let raw = &seen.opens.iter().find(|(path, _)| path == "/etc/hostname").unwrap().1;
     let frames: Vec<_> = symbols::symbolise(&wasm, raw).unwrap().into_iter().flatten().collect();
     assert_eq!(frames[symbols::origin(&frames).unwrap()].krate, "leaf");
@@ -142,8 +142,8 @@ fn what_the_test_harness_calls_is_not_the_programs_call() {
 fn damaged_modules_are_errors_or_empty_answers() {
     let project = project();
     let program = project.program(&flags("lines"));
-    let wasm = fs::read(&program.wasm).unwrap();
-    let raw = run(&program.wasm, &[], &[]).opens[0].1.clone();
+    let wasm = fs::read(&program.file).unwrap();
+    let raw = run(&program.file, &[], &[]).opens[0].1.clone();
     assert!(symbols::symbolise(b"no module", &raw).is_err());
     let mut state = 1_u64;
     for _ in 0..40 {

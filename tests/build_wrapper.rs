@@ -39,10 +39,10 @@ fn rustflags_of_every_origin_survive() {
         "[build]\nrustflags = [\"--cfg\", \"user_flag\"]\n",
         "[target.wasm32-wasip1]\nrustflags = [\"--cfg\", \"user_flag\"]\n",
     ] {
-        assert!(is_marked(&project(config).program(&flags("dev")).wasm), "{config}");
+        assert!(is_marked(&project(config).program(&flags("dev")).file), "{config}");
     }
     let flags = CargoFlags { config: vec!["build.rustflags = '--cfg user_flag'".into()], ..flags("dev") };
-    assert!(is_marked(&project("").program(&flags).wasm));
+    assert!(is_marked(&project("").program(&flags).file));
 }
 
 #[test]
@@ -65,9 +65,10 @@ fn rustflags_of_the_environment_survive_and_a_second_build_is_fresh() {
         .unwrap()
         .artifacts(&workspace)
         .unwrap()
+        .guests
     };
     let first = build();
-    assert!(is_marked(&first[0].wasm) && !first[0].fresh);
+    assert!(is_marked(&first[0].file) && !first[0].fresh);
     assert_eq!((first[0].package.as_str(), first[0].version.as_str()), ("guest", "0.1.0"));
     assert_eq!(first[0].profile, "debug");
     assert!(build()[0].fresh);
@@ -79,7 +80,7 @@ fn the_users_own_workspace_wrapper_is_chained() {
     project.write("mine", "#!/bin/sh\necho \"$*\" >> \"$(dirname \"$0\")/calls\"\nexec \"$@\"\n");
     let script = project.path().join("mine");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(is_marked(&project.program(&flags("dev")).wasm));
+    assert!(is_marked(&project.program(&flags("dev")).file));
     let calls = fs::read_to_string(project.path().join("calls")).unwrap();
     let linked = calls.lines().find(|line| line.contains("--crate-name guest")).unwrap();
     assert!(linked.contains("link-arg=--wrap=getenv"), "{linked}");
@@ -146,7 +147,7 @@ fn a_manifest_that_cargo_refuses_is_one_message() {
 fn a_target_directory_of_the_users_gets_a_folder_of_ours() {
     let project = project("[build]\nrustflags = \"--cfg user_flag\"\n");
     let flags = CargoFlags { target_dir: Some("elsewhere".into()), ..flags("dev") };
-    let wasm = project.program(&flags).wasm;
+    let wasm = project.program(&flags).file;
     assert_eq!(wasm, project.path().join("elsewhere/sandbox/wasm32-wasip1/debug/guest.wasm"));
     let workspace = project.workspace(&flags).unwrap();
     let shown = CargoCommand::new("build").args(["--features", "a b"]).env("X", "it's").to_string();

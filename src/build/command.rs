@@ -47,7 +47,7 @@ pub enum Goal {
     Programs,
     /// `cargo test --no-run`: tests of every kind.
     Tests,
-    /// `cargo test --doc`: builds and runs the examples of documentation.
+    /// `cargo test --doc`: what the examples of documentation need; rustdoc is to be ours.
     DocTests,
 }
 
@@ -277,19 +277,19 @@ impl Build {
         self.interrupt.clone()
     }
 
-    /// Waits for the end. The artifacts are those that can run, by package, kind and name.
+    /// Waits for the end.
     ///
     /// # Errors
     /// [`ErrorKind::Failed`] without a diagnostic if cargo failed: it has said why; with one if its
     /// messages contradict each other; [`ErrorKind::Interrupted`] after [`Interrupt::stop`].
-    pub fn artifacts(mut self, workspace: &Workspace) -> Result<Vec<Artifact>, Error> {
-        let mut artifacts = Vec::new();
+    pub fn artifacts(mut self, workspace: &Workspace) -> Result<Built, Error> {
+        let mut built = Built::default();
         let mut unreadable = None;
         if let Some(stdout) = self.stdout.take() {
             for message in Message::parse_stream(BufReader::new(stdout)) {
                 match message {
                     Ok(Message::CompilerArtifact(artifact)) => {
-                        artifacts.extend(Artifact::from_message(artifact, workspace));
+                        built.add(artifact, workspace);
                     }
                     Ok(_) => {}
                     Err(error) => {
@@ -308,8 +308,11 @@ impl Build {
         drop(state);
         match (status, unreadable) {
             (Ok(status), None) if status.success() => {
-                artifacts.sort_by(|a, b| (&a.package, a.kind, &a.name).cmp(&(&b.package, b.kind, &b.name)));
-                consistent(artifacts, workspace)
+                let Built { guests, native_tests } = built;
+                Ok(Built {
+                    guests: consistent(guests, workspace)?,
+                    native_tests: consistent(native_tests, workspace)?,
+                })
             }
             (Ok(status), _) if status.code().is_some_and(|code| code != 0) => {
                 Err(Error { kind: ErrorKind::Failed, diagnostic: None })
@@ -325,6 +328,7 @@ impl Build {
 /// message of cargo's. Building is trusted, but what runs must not depend on who prints first: each target
 /// is one that its package has, and has one file.
 fn consistent(mut artifacts: Vec<Artifact>, workspace: &Workspace) -> Result<Vec<Artifact>, Error> {
+    artifacts.sort_by(|a, b| (&a.package, a.kind, &a.name).cmp(&(&b.package, b.kind, &b.name)));
     let mut files: HashMap<_, &Path> = HashMap::new();
     for artifact in &artifacts {
         let package = workspace.packages.iter().find(|package| package.id == artifact.package_id);
@@ -332,13 +336,13 @@ fn consistent(mut artifacts: Vec<Artifact>, workspace: &Workspace) -> Result<Vec
             package.targets.iter().any(|one| one.kind == artifact.kind && one.name == artifact.name)
         };
         let key = (&artifact.package_id, artifact.kind, &artifact.name, artifact.test);
-        let first = files.entry(key).or_insert(&artifact.wasm);
-        let wrong = if *first != artifact.wasm {
-            Some(format!("is both `{}` and `{}`", first.display(), artifact.wasm.display()))
+        let first = files.entry(key).or_insert(&artifact.file);
+        let wrong = if *first != artifact.file {
+            Some(format!("is both `{}` and `{}`", first.display(), artifact.file.display()))
         } else if package.is_some_and(known) {
             None
         } else {
-            Some(format!("is `{}`, but there is no such target", artifact.wasm.display()))
+            Some(format!("is `{}`, but there is no such target", artifact.file.display()))
         };
         if let Some(wrong) = wrong {
             let Artifact { name, package, .. } = artifact;
@@ -349,11 +353,11 @@ fn consistent(mut artifacts: Vec<Artifact>, workspace: &Workspace) -> Result<Vec
             return Err(Error::new(ErrorKind::Failed, diagnostic));
         }
     }
-    artifacts.dedup_by(|a, b| a.wasm == b.wasm && a.package_id == b.package_id);
+    artifacts.dedup_by(|a, b| a.file == b.file && a.package_id == b.package_id);
     Ok(artifacts)
 }
 
-/// A WebAssembly file that cargo made or found fresh.
+/// A WebAssembly file, or a native test harness, that cargo made or found fresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
     /// Cargo's name for exactly this package.
@@ -369,7 +373,7 @@ pub struct Artifact {
     /// Kind of the target.
     pub kind: TargetKind,
     /// The file.
-    pub wasm: PathBuf,
+    pub file: PathBuf,
     /// It is a test harness (or takes the place of one).
     pub test: bool,
     /// The folder below the target's: `debug`, `release`, or the profile's name.
@@ -378,12 +382,36 @@ pub struct Artifact {
     pub fresh: bool,
 }
 
+/// What a build made, each by package, kind and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Built {
+    /// The WebAssembly files that can run.
+    pub guests: Vec<Artifact>,
+    /// Test harnesses that are programs of this machine: cargo builds those of procedural macros so,
+    /// whatever the target is. No wall would hold them.
+    pub native_tests: Vec<Artifact>,
+}
+
+impl Built {
+    fn add(&mut self, message: cargo_metadata::Artifact, workspace: &Workspace) {
+        let Some(file) =
+            message.executable.clone().map(cargo_metadata::camino::Utf8PathBuf::into_std_path_buf)
+        else {
+            return;
+        };
+        let is_guest = file.extension().is_some_and(|extension| extension == "wasm");
+        if !is_guest && !message.profile.test {
+            return;
+        }
+        let list = if is_guest { &mut self.guests } else { &mut self.native_tests };
+        list.extend(Artifact::from_message(message, file, workspace));
+    }
+}
+
 impl Artifact {
-    fn from_message(message: cargo_metadata::Artifact, workspace: &Workspace) -> Option<Self> {
-        let is_wasm = |path: &&cargo_metadata::camino::Utf8PathBuf| path.extension() == Some("wasm");
-        let wasm = message.executable.iter().find(is_wasm)?.clone().into_std_path_buf();
+    fn from_message(message: cargo_metadata::Artifact, file: PathBuf, workspace: &Workspace) -> Option<Self> {
         let package = workspace.packages.iter().find(|package| package.id == message.package_id.repr)?;
-        let below = wasm.strip_prefix(sandbox_dir(&workspace.target_dir).join(WASIP1)).ok();
+        let below = file.strip_prefix(sandbox_dir(&workspace.target_dir).join(WASIP1)).ok();
         let profile = below.and_then(Path::iter_first).unwrap_or_default();
         Some(Self {
             package_id: message.package_id.repr,
@@ -393,7 +421,7 @@ impl Artifact {
             name: message.target.name.clone(),
             kind: TargetKind::of(&message.target),
             profile,
-            wasm,
+            file,
             test: message.profile.test,
             fresh: message.fresh,
         })

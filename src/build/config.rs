@@ -32,6 +32,11 @@ pub(super) fn may_include(text: &str) -> bool {
     Document::parse(text).map_or(true, |document| document.as_table().contains_key("include"))
 }
 
+/// The documentation tool that cargo runs; `rustdoc` on `PATH` if nothing is set.
+pub fn rustdoc(flags: &CargoFlags, current_dir: &Path) -> OsString {
+    program("RUSTDOC", "rustdoc", flags, current_dir).unwrap_or_else(|| "rustdoc".into())
+}
+
 fn program(variable: &str, key: &str, flags: &CargoFlags, current_dir: &Path) -> Option<OsString> {
     // An empty value switches it off.
     let non_empty = |value: OsString| (!value.is_empty()).then_some(value);

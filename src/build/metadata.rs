@@ -62,6 +62,8 @@ pub struct Target {
     pub runs: bool,
     /// Its root source file.
     pub source: PathBuf,
+    /// The examples of its documentation are tests.
+    pub doctest: bool,
 }
 
 /// A member of the workspace.
@@ -171,6 +173,13 @@ impl Workspace {
 }
 
 impl Package {
+    /// What `--package` takes for this one and no other, whatever else is in the lock file.
+    pub fn spec(&self) -> String {
+        // Before cargo 1.77 an id was no specification.
+        let is_spec = self.id.contains("://") && !self.id.contains(' ');
+        if is_spec { self.id.clone() } else { format!("{}@{}", self.name, self.version) }
+    }
+
     fn new(package: &cargo_metadata::Package) -> Result<Self, Error> {
         let manifest_path = package.manifest_path.as_std_path();
         Ok(Self {
@@ -193,6 +202,7 @@ impl Target {
             runs: target.crate_types.contains(&cargo_metadata::CrateType::Bin)
                 && matches!(TargetKind::of(target), TargetKind::Bin | TargetKind::Example),
             source: target.src_path.clone().into_std_path_buf(),
+            doctest: target.doctest,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod object;
 pub mod owner;
 mod rejected;
 mod remembered;
+pub mod rustdoc;
 pub mod select;
 pub mod target;
 pub mod wrapper;

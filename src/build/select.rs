@@ -215,6 +215,7 @@ mod tests {
                     kind: *kind,
                     runs: *runs,
                     source: "/ws/x.rs".into(),
+                    doctest: *kind == Lib,
                 })
                 .collect(),
         };

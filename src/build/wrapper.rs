@@ -5,7 +5,7 @@
 //! dependency. Cargo tracks a workspace wrapper by its path only, so it gets one through a link whose
 //! name holds a hash of all that it adds.
 
-use super::{CargoFlags, Error, config, object};
+use super::{CargoFlags, Error, config, object, rustdoc};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -64,9 +64,24 @@ fn link_to(program: &Path, folder: &Path, chained: Option<&OsStr>) -> io::Result
     Ok(link)
 }
 
+/// Whether a variable is for cargo's children only.
+pub(super) fn is_ours(name: &OsStr) -> bool {
+    [CALLED, CHAINED, CARGOS, "RUSTDOC"].iter().any(|ours| name == *ours)
+}
+
 /// Does rustc's work if cargo called us for that; only returns if it did not, or if rustc cannot be
-/// run. To be asked before the command line is read.
+/// run. Writes down what cargo wants of rustdoc if it called us as that. To be asked before the command
+/// line is read.
 pub fn run_if_called() -> Option<ExitCode> {
+    if let Some(noted) = rustdoc::note_if_called() {
+        return Some(match noted {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: cannot write down what cargo wants of rustdoc: {error}");
+                ExitCode::FAILURE
+            }
+        });
+    }
     let folder = std::env::var_os(CALLED)?;
     let mut args = std::env::args_os();
     let called_as = args.next().unwrap_or_default();

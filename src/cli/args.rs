@@ -161,6 +161,16 @@ pub enum Unused {
     Deny,
 }
 
+/// What is made of tests that were not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NotRun {
+    /// They are counted and named.
+    #[default]
+    Allow,
+    /// Exit status 101.
+    Deny,
+}
+
 /// The walls and the compiler.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Walls")]
@@ -330,6 +340,9 @@ pub struct TestArgs {
     /// Time limit of one test, such as `30s` (the shorter of this and `limits.time` counts)
     #[arg(long, value_name = "TIME", value_parser = crate::policy::units::duration)]
     pub timeout: Option<Duration>,
+    /// What tests that cannot be run here are
+    #[arg(long, value_name = "LEVEL", default_value = "allow", help_heading = "Policy")]
+    pub not_run: NotRun,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -422,6 +435,9 @@ pub struct RunnerArgs {
     /// Where to leave what an example of a documentation did: for `test`, which has rustdoc call this.
     #[arg(long, value_name = "FILE", hide = true)]
     pub doc_tests: Option<PathBuf>,
+    /// `--timeout` of `test`, for such an example.
+    #[arg(long, value_name = "TIME", hide = true, value_parser = crate::policy::units::duration)]
+    pub timeout: Option<Duration>,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -528,6 +544,9 @@ pub enum ReportCommand {
         /// What unused grants are
         #[arg(long, value_name = "LEVEL", default_value = "warn")]
         unused: Unused,
+        /// What tests that were not run are
+        #[arg(long, value_name = "LEVEL", default_value = "allow")]
+        not_run: NotRun,
         #[command(flatten)]
         output: OutputArgs,
     },

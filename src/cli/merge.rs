@@ -1,6 +1,6 @@
 //! `cargo sandbox report merge`: the reports of a run that was split over several machines.
 
-use super::args::{OutputArgs, ReportArgs, ReportCommand, Unused};
+use super::args::{NotRun, OutputArgs, ReportArgs, ReportCommand, Unused};
 use super::output::Outputs;
 use super::unused;
 use crate::diagnostic::Diagnostic;
@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 /// `cargo sandbox report`.
 pub(super) fn report(args: &ReportArgs) -> ExitStatus {
     match &args.command {
-        ReportCommand::Merge { files, unused, output } => merged(files, *unused, output),
+        ReportCommand::Merge { files, unused, not_run, output } => merged(files, *unused, *not_run, output),
     }
 }
 
-fn merged(files: &[PathBuf], level: Unused, output: &OutputArgs) -> ExitStatus {
+fn merged(files: &[PathBuf], level: Unused, not_run: NotRun, output: &OutputArgs) -> ExitStatus {
     Outputs::during_judging(
         output,
         unused::to_report(level),
@@ -31,6 +31,9 @@ fn merged(files: &[PathBuf], level: Unused, output: &OutputArgs) -> ExitStatus {
             let mut report = merge::merge(reports).map_err(|error| wrong(error.to_string()))?;
             if level == Unused::Deny {
                 report.deny_unused();
+            }
+            if not_run == NotRun::Deny {
+                report.deny_not_run();
             }
             Ok(outputs.finish_wire(&report))
         },

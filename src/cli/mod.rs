@@ -34,6 +34,13 @@ use std::process::ExitCode;
 /// The whole program, given its arguments including the name it was called by.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     reached(Phase::Main);
+    if let [_, first, orders, rest @ ..] = &args[..]
+        && first == doctest::BY_ORDERS
+    {
+        let error = doctest::follow(orders, rest);
+        output::fatal(&format!("cannot run an example: {error}"));
+        return ExitStatus::Fault.into();
+    }
     let cli = match Cli::try_parse_from(without_cargo_words(args)) {
         Ok(cli) => cli,
         Err(error) => {

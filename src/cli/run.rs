@@ -7,7 +7,7 @@ use super::options;
 use super::output::{self, Outputs};
 use super::policies::{self, Permissions};
 use super::{unused, vcs};
-use crate::build::command::{CargoCommand, Goal, TargetFlags};
+use crate::build::command::{Built, CargoCommand, Goal, TargetFlags};
 use crate::build::metadata::{Package, TargetKind as BuildKind, Workspace};
 use crate::build::owner::Packages;
 use crate::build::select::{self, Chosen};
@@ -80,14 +80,11 @@ fn run_program(
         BuildKind::Example => targets.example.push(wanted.name.clone()),
         _ => targets.bin.push(wanted.name.clone()),
     }
-    let only = CargoFlags {
-        packages: vec![format!("{}@{}", package.name, package.version)],
-        workspace: false,
-        exclude: Vec::new(),
-        ..flags.clone()
-    };
+    let only =
+        CargoFlags { packages: vec![package.spec()], workspace: false, exclude: Vec::new(), ..flags.clone() };
     let artifacts = build(Goal::Programs, workspace, &only, &targets, &interrupt, outputs)?;
     let artifact = artifacts
+        .guests
         .into_iter()
         .find(|artifact| {
             artifact.package_id == package.id && artifact.name == wanted.name && artifact.kind == wanted.kind
@@ -99,7 +96,7 @@ fn run_program(
     words.extend(args.args.iter().cloned().map(OsString::into_vec));
     let program = Program {
         subject: subject(&permissions, package),
-        artifact: artifact.wasm,
+        artifact: artifact.file,
         target: wanted.name.clone(),
         kind: if wanted.kind == BuildKind::Example { TargetKind::Example } else { TargetKind::Bin },
         cargo_kind: wanted.kind.as_str().to_owned(),
@@ -107,6 +104,7 @@ fn run_program(
         current_dir: std::fs::canonicalize(current_dir)?,
         root: None,
         args: words,
+        timeout: None,
     };
     let setup = options::setup(&args.walls, args.policy.audit || !args.policy.fix.is_empty());
     let mut find_packages = || Packages::load(flags, current_dir).unwrap_or_default();
@@ -127,7 +125,7 @@ pub(super) fn build(
     targets: &TargetFlags,
     interrupt: &Interrupt,
     outputs: &mut Outputs,
-) -> Result<Vec<crate::build::command::Artifact>, Failure> {
+) -> Result<Built, Failure> {
     let mut say = |text: &str| {
         outputs.event(&RunEvent::Status { verb: "Installing", text: text.to_owned() });
     };
@@ -151,7 +149,7 @@ fn build_once(
     command: &CargoCommand,
     workspace: &Workspace,
     interrupt: &Interrupt,
-) -> Result<Vec<crate::build::command::Artifact>, Failure> {
+) -> Result<Built, Failure> {
     let build = command.spawn()?;
     let stop = build.interrupt();
     Ok(interrupt.during(|| build.artifacts(workspace), || stop.stop())??)

@@ -39,7 +39,7 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
         Ok(inbox) => inbox,
         Err(error) => return untold(&error, ExitStatus::Fault),
     };
-    let mut handed = args.doc_tests.as_ref().map(|_| Handed::begin());
+    let mut handed = args.doc_tests.as_ref().map(|_| Handed::of(file(&args)));
     let status = Outputs::during_judging(
         &args.output,
         unused::to_report(unused::level(&args.policy, false)),
@@ -49,6 +49,10 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
         },
         |outputs, found| run_file(&args, begun, &launcher, &found, handed.as_mut(), outputs),
     );
+    if handed.is_some() {
+        // There can be hundreds of them, and rustdoc would keep them to the end.
+        let _ = std::fs::remove_file(file(&args));
+    }
     let left = handed.zip(inbox).map_or(Ok(()), |(handed, inbox)| {
         let place = PathBuf::from(format!("/proc/self/fd/{}", inbox.as_raw_fd()));
         handed.leave(&place, status)
@@ -159,6 +163,7 @@ fn run_file(
         current_dir: guest_dir,
         root,
         args: words,
+        timeout: args.timeout,
     };
     let setup = options::setup(&args.walls, args.policy.audit);
     let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };

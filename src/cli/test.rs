@@ -1,6 +1,6 @@
 //! `cargo sandbox test`.
 
-use super::args::{Fix, LibtestArgs, TestArgs};
+use super::args::{Fix, LibtestArgs, NotRun, TestArgs};
 use super::doctest;
 use super::first_look::{OF_TESTS, closed_to_guests, first_look};
 use super::fix::{self, Fixing, Held};
@@ -9,14 +9,15 @@ use super::output::{Outputs, fatal};
 use super::policies::{self, Permissions};
 use super::run::{build, open_workspace, subject};
 use super::{unused, vcs};
-use crate::build::command::{Artifact, Goal, TargetFlags};
+use crate::build::command::{Artifact, Built, Goal, TargetFlags};
 use crate::build::metadata::{Package, TargetKind, Workspace};
 use crate::build::owner::Packages;
 use crate::build::{CargoFlags, WASIP1, config, sandbox_dir, select};
-use crate::event::{KernelReport, Report, RunEvent, TestReport, TestVerdict};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::event::{KernelReport, Report, RunEvent, TargetReport, TestId, TestReport, TestVerdict};
 use crate::exit_status::ExitStatus;
 use crate::policy::{MOST_MISTAKES, PackagePolicy};
-use crate::report::escape;
+use crate::report::{escape, merge};
 use crate::runner::interrupt::Interrupt;
 use crate::runner::libtest::{self, Layout};
 use crate::runner::test::{self as tests, Filter, Ignored, Means, Options, Shard, Suite};
@@ -83,13 +84,19 @@ fn run_tests(
     }
     let permissions = permissions(workspace, &packages, args, outputs)?;
 
-    let (artifacts, layout) = if args.doc {
-        (Vec::new(), Err("it was not asked for".to_owned()))
+    // By their ids, as other versions of them may be among the dependencies.
+    let ids = || packages.iter().map(|package| package.spec()).collect();
+    let only = CargoFlags {
+        packages: if flags.packages.is_empty() || flags.workspace { flags.packages.clone() } else { ids() },
+        ..flags.clone()
+    };
+    let (built, layout) = if args.doc {
+        (Built::default(), Err("it was not asked for".to_owned()))
     } else {
         let measured = thread::scope(|scope| {
             // It takes as long as cargo needs to see that nothing is to be built.
             let measure = scope.spawn(|| layout(flags, workspace));
-            let artifacts = build(Goal::Tests, workspace, flags, &targets(args), &interrupt, outputs);
+            let artifacts = build(Goal::Tests, workspace, &only, &targets(args), &interrupt, outputs);
             (artifacts, measure.join().unwrap_or_else(|_| Err("its measurement failed".to_owned())))
         });
         // The target may only have been installed meanwhile.
@@ -97,12 +104,16 @@ fn run_tests(
         (measured.0?, layout)
     };
     let mut suites = Vec::new();
-    for artifact in artifacts.into_iter().filter(|artifact| artifact.test) {
+    for artifact in built.guests.into_iter().filter(|artifact| artifact.test) {
         let owner = packages.iter().zip(&permissions).find(|(package, _)| package.id == artifact.package_id);
         if let Some((package, permissions)) = owner {
             suites.push(suite(artifact, package, permissions)?);
         }
     }
+    let is_selected = |artifact: &Artifact| packages.iter().any(|package| package.id == artifact.package_id);
+    // They cannot be listed, so they all go to one shard.
+    let first_shard = args.partition.is_none_or(|part| part.shard == 1);
+    let native: Vec<_> = built.native_tests.into_iter().filter(is_selected).filter(|_| first_shard).collect();
     let setup = options::setup(&args.walls, args.policy.audit || !args.policy.fix.is_empty());
     let mut report = Report {
         command: "sandbox-test".to_owned(),
@@ -119,6 +130,10 @@ fn run_tests(
             let text = format!("{} (`{}`)", suite.binary, shown.display());
             outputs.event(&RunEvent::Status { verb: "Executable", text });
         }
+        for harness in &native {
+            let text = format!("{} ({NATIVE})", binary_name(harness));
+            outputs.event(&RunEvent::Status { verb: "Executable", text });
+        }
         return Ok(ExitStatus::Fine);
     }
     let launcher = Launcher::new();
@@ -133,22 +148,34 @@ fn run_tests(
     let mut tell = |event| outputs.event(&event);
     let mut tested = if libtest.list {
         let (listed, tested) = tests::list(&suites, &run, means, &mut find_packages, &mut tell)?;
+        for harness in &native {
+            let text = format!("tests of {} are not listed: {NATIVE}", binary_name(harness));
+            outputs.event(&RunEvent::Message(Diagnostic::new(Severity::Note, "", text)));
+        }
         report.status = report.status.or(print(&listed, libtest.format.as_deref() == Some("terse")));
         tested
     } else {
         tests::run(&suites, &run, means, &mut find_packages, &mut tell)?
     };
-    let selected: Vec<_> = packages.iter().copied().zip(&permissions).collect();
-    if doctest::wanted(args) && !libtest.list && !tested.interrupted && tested.failure.is_none() {
-        for (package, _) in &selected {
+    if !libtest.list {
+        for harness in &native {
+            let target = not_run(harness, tested.targets.len());
+            target.tests.iter().for_each(|test| outputs.event(&RunEvent::TestFinished(test.clone())));
+            outputs.event(&RunEvent::TargetFinished(target.clone()));
+            tested.targets.push(target);
+        }
+    }
+    if doctest::wanted(args) && !libtest.list {
+        for package in &packages {
+            let is_bad = |target| verdict::of_target(target, setup.audit) != ExitStatus::Fine;
+            let failed = args.fail_fast && tested.targets.iter().any(is_bad);
+            let stopped = failed.then_some("another test had failed");
+            let stopped =
+                if tested.failure.is_some() { Some("not everything could be run") } else { stopped };
+            let stopped = if tested.interrupted { Some("interrupted") } else { stopped };
             let documented = doctest::Documented { workspace, package, index: tested.targets.len() };
-            let all = doctest::run(args, flags, documented, &run.filter, &interrupt, outputs)?;
-            match all {
+            match doctest::run(args, flags, documented, &run.filter, stopped, &interrupt, outputs) {
                 doctest::Done::Nothing => {}
-                doctest::Done::Interrupted => {
-                    tested.interrupted = true;
-                    break;
-                }
                 doctest::Done::Ran { target, kernel, status } => {
                     report.status = report.status.or(status);
                     if tested.kernel == KernelReport::default() {
@@ -162,6 +189,7 @@ fn run_tests(
                     tested.targets.push(*target);
                 }
             }
+            tested.interrupted |= interrupt.happened();
         }
     }
     for target in &tested.targets {
@@ -181,6 +209,7 @@ fn run_tests(
         report.notes.push(audit_note(&report.targets));
     }
     let policies: Vec<&PackagePolicy> = permissions.iter().map(|permissions| &permissions.policy).collect();
+    not_run_level(&mut report, args.not_run);
     if whole {
         unused::apply(&mut report, &policies, unused::level(&args.policy, is_full(args, libtest)));
     }
@@ -272,23 +301,68 @@ fn layout(flags: &CargoFlags, workspace: &Workspace) -> Result<Layout, String> {
     libtest::layout(rustc, WASIP1, &folder).map_err(|error| error.0)
 }
 
+/// Why no test of a native harness is run.
+const NATIVE: &str = "its harness is a native program, which no wall would hold";
+
+/// As nextest names it.
+fn binary_name(artifact: &Artifact) -> String {
+    let (name, target) = (&artifact.package, &artifact.name);
+    match artifact.kind {
+        TargetKind::Lib => name.clone(),
+        TargetKind::Test => format!("{name}::{target}"),
+        kind => format!("{name}::{}/{target}", kind.as_str()),
+    }
+}
+
+/// The report of a harness of native tests. Even to list them would be to run it.
+fn not_run(harness: &Artifact, index: usize) -> TargetReport {
+    let id = TestId { target: index, binary: binary_name(harness), name: "all".to_owned() };
+    TargetReport {
+        package: harness.package.clone(),
+        version: harness.version.clone(),
+        name: harness.name.clone(),
+        kind: harness.kind.as_str().to_owned(),
+        artifact: harness.file.clone(),
+        wasi: String::new(),
+        duration: Duration::ZERO,
+        outcome: None,
+        grants: Vec::new(),
+        violations: Vec::new(),
+        tests: vec![TestReport {
+            id,
+            verdict: TestVerdict::NotRun,
+            outcome: None,
+            duration: Duration::ZERO,
+            attempts: 1,
+            violations: Vec::new(),
+            output: Vec::new(),
+            reason: NATIVE.to_owned(),
+        }],
+        notes: Vec::new(),
+        output: Vec::new(),
+    }
+}
+
+/// Applies `--not-run`.
+fn not_run_level(report: &mut Report, level: NotRun) {
+    let mut tests = report.targets.iter().flat_map(|target| &target.tests);
+    if level == NotRun::Deny && tests.any(|test| test.verdict == TestVerdict::NotRun) {
+        report.status = report.status.or(ExitStatus::Failed);
+        report.notes.push(merge::DENIED.to_owned());
+    }
+}
+
 fn suite<'a>(
     artifact: Artifact,
     package: &Package,
     permissions: &'a Permissions,
 ) -> Result<Suite<'a>, Failure> {
-    let (name, target) = (&package.name, &artifact.name);
-    let binary = match artifact.kind {
-        TargetKind::Lib => name.clone(),
-        TargetKind::Test => format!("{name}::{target}"),
-        kind => format!("{name}::{}/{target}", kind.as_str()),
-    };
     Ok(Suite {
         subject: subject(permissions, package),
-        artifact: artifact.wasm,
+        binary: binary_name(&artifact),
+        artifact: artifact.file,
         target: artifact.name,
         cargo_kind: artifact.kind.as_str().to_owned(),
-        binary,
         current_dir: std::fs::canonicalize(&package.root)?,
     })
 }

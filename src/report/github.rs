@@ -160,6 +160,9 @@ pub fn annotations(report: &Wire, prefix: &Prefix, unused: Unused) -> String {
         let more = format!("{} more tests did not pass", failed - MOST_ANNOTATIONS);
         text += &command("error", None, "test", &more);
     }
+    for line in summary::not_run(report) {
+        text += &command("notice", None, "not run", &line);
+    }
     let severity = unused.severity(report);
     if severity.is_some() && report.unused.len() > MOST_ANNOTATIONS {
         let more = format!("{} more unused grants", report.unused.len() - MOST_ANNOTATIONS);

@@ -435,7 +435,8 @@ impl<W: Write> Reporter for Human<W> {
             self.note(&text);
         }
         let fine = matches!(report.verdict, wire::Verdict::Passed);
-        if !(fine && self.options.quiet && report.counts.violations == 0) {
+        let silent = report.counts.violations == 0 && report.counts.not_run == 0;
+        if !(fine && self.options.quiet && silent) {
             let style = match report.verdict {
                 wire::Verdict::Passed => GOOD,
                 wire::Verdict::Exited => ODD,

@@ -8,6 +8,8 @@ use super::json::wire::{Grant, Kernel, Outcome, Place, Target, Test, TestVerdict
 use crate::exit_status::ExitStatus;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What is said where `--not-run deny` denies.
+pub const DENIED: &str = "tests that were not run are denied";
 /// What is said where `--unused deny` does not deny.
 pub const NOT_DENIED: &str = "unused grants are not denied, as tests that were not run may need them";
 
@@ -200,6 +202,19 @@ impl Report {
             self.set_status(self.status().or(ExitStatus::Unused));
         } else if !self.notes.iter().any(|note| note == NOT_DENIED) {
             self.notes.push(NOT_DENIED.to_owned());
+        }
+    }
+}
+
+impl Report {
+    /// Applies `--not-run deny`: 101 if a test was not run and nothing worse holds.
+    pub fn deny_not_run(&mut self) {
+        if self.every_test_ran() {
+            return;
+        }
+        self.set_status(self.status().or(ExitStatus::Failed));
+        if !self.notes.iter().any(|note| note == DENIED) {
+            self.notes.push(DENIED.to_owned());
         }
     }
 }

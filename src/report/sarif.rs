@@ -101,6 +101,14 @@ struct Invocation {
     exit_code: u8,
     exit_code_description: String,
     properties: InvocationProperties,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_execution_notifications: Vec<Notification>,
+}
+
+#[derive(Debug, Serialize)]
+struct Notification {
+    level: &'static str,
+    message: Message,
 }
 
 #[derive(Debug, Serialize)]
@@ -201,6 +209,10 @@ impl Log {
                     exit_code: report.exit_status,
                     exit_code_description: description(report),
                     properties: InvocationProperties { verdict: report.verdict.word() },
+                    tool_execution_notifications: summary::not_run(report)
+                        .into_iter()
+                        .map(|text| Notification { level: "note", message: Message { text } })
+                        .collect(),
                 }],
                 column_kind: "unicodeCodePoints",
                 results,

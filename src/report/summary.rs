@@ -2,8 +2,9 @@
 
 use super::escape;
 use super::json::Report;
-use super::json::wire::Verdict;
+use super::json::wire::{TestVerdict, Verdict};
 use crate::exit_status::ExitStatus;
+use std::collections::BTreeMap;
 
 /// The facts of the summary, worst first: `2 unexpected accesses · 14 tests passed · 1 failed ·
 /// landlock ABI 7`.
@@ -56,6 +57,27 @@ pub fn facts(report: &Report) -> String {
         (None, _) => "no landlock".to_owned(),
     });
     parts.join(" · ")
+}
+
+/// What was not run, a line for each reason, with the first few names. Escaped.
+pub fn not_run(report: &Report) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let tests = report.targets.iter().flat_map(|target| &target.tests);
+    for test in tests.filter(|test| test.verdict == TestVerdict::NotRun) {
+        let name = format!("`{} {}`", escape::line(&test.binary), escape::line(&test.name));
+        reasons.entry(&test.reason).or_default().push(name);
+    }
+    let line = |(reason, names): (&&str, &Vec<String>)| {
+        let number = if names.len() == 1 { "1 test".to_owned() } else { format!("{} tests", names.len()) };
+        let shown = names[..names.len().min(SHOWN)].join(", ");
+        let more = match names.len() - names.len().min(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{number} not run: {}: {shown}{more}", escape::line(reason))
+    };
+    reasons.iter().map(line).collect()
 }
 
 /// The verdict as a verb of a status line, at most 12 characters.

@@ -16,6 +16,7 @@ use crate::policy::{
 use crate::worker::{Confined, Launcher, RunJob, RunListener, RunResult, Symboliser, real_root, root_at};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Whose permissions apply, and what is shown of them.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub struct Program<'a> {
     pub root: Option<PathBuf>,
     /// The guest's arguments, its name first.
     pub args: Vec<Vec<u8>>,
+    /// A time limit besides that of the manifest.
+    pub timeout: Option<Duration>,
 }
 
 /// What is asked for the packages of a build, once there is something to attribute.
@@ -119,6 +122,7 @@ pub fn run(
     let audited = setup.audit.then(|| with_tmp_view(subject.policy.clone()));
     let package = audited.as_ref().unwrap_or(subject.policy);
     let mut policy = package.for_target(program.kind, &program.target, program.test.as_deref(), &bind);
+    policy.limits.time = [policy.limits.time, program.timeout].into_iter().flatten().min();
     // Beneath another root there is no way to the private directory.
     policy.tmp_view.take_if(|_| program.root.is_some());
     let policy = complete(policy, subject, tmp.as_deref());

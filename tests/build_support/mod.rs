@@ -48,10 +48,9 @@ impl Project {
     ) -> Result<Vec<Artifact>, Error> {
         let workspace = self.workspace(flags)?;
         let program = Path::new(env!("CARGO_BIN_EXE_cargo-sandbox"));
-        CargoCommand::build(program, goal, &workspace, flags, targets)?
-            .env("RUSTUP_TOOLCHAIN", toolchain())
-            .spawn()?
-            .artifacts(&workspace)
+        let command = CargoCommand::build(program, goal, &workspace, flags, targets)?
+            .env("RUSTUP_TOOLCHAIN", toolchain());
+        Ok(command.spawn()?.artifacts(&workspace)?.guests)
     }
 
     /// Builds the one program of the package.

@@ -1,37 +1,78 @@
-//! What a `runner` that rustdoc started tells the `test` command that started rustdoc: a line of JSON
-//! for each guest, in a file without a name.
+//! What `test` tells a `runner` that rustdoc starts, and what such a runner tells `test`: a line of JSON
+//! for each guest. Both are files without a name.
 //!
-//! The file is memory of the `test` process. Its descriptor is inherited by cargo, rustdoc and the runners, which
-//! nobody of another process can open it by: the `test` process cannot be looked into by others of its user. No
-//! folder holds it, so no grant leads a guest there; its place is in the runner's arguments only, which a guest
-//! does not get, and a worker closes the descriptor first thing. It is between two processes of this very program: what it holds has no version.
+//! Such a file is memory of the `test` process. Its descriptor is inherited by rustdoc and the runners: nobody of
+//! another process can open it by its number here, as the `test` process cannot be looked into by others of its user.
+//! No folder holds it, so no grant leads a guest there; its place is in the runner's arguments only, which a guest
+//! does not get, and a worker closes the descriptor first thing. It is between two processes of this very program:
+//! what it holds has no version.
 
 use crate::event::{GrantUse, GuestOutcome, KernelReport, TargetReport, Violation};
 use crate::exit_status::ExitStatus;
-use crate::runner::Failure;
 use crate::runner::attribute::STUCK;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-/// The longest line, in bytes. Backtraces are left out where they would make it longer.
-const MAX_LINE: usize = 16 << 20;
+/// The longest line, in bytes. Backtraces, and then all but the first violations, are left out where they
+/// would make it longer.
+const MAX_LINE: usize = 1 << 20;
 /// More than this is not read, in bytes.
 const MAX_ALL: u64 = 256 << 20;
-/// How the line of a runner's standard error begins that says which line of the file is its own.
-const MARK: &str = "cargo-sandbox: doc test ";
+/// The first argument of a runner that has its orders elsewhere.
+pub(in crate::cli) const BY_ORDERS: &str = "__example";
+
+/// How a runner is to run an example: the words and the environment of `test` itself. rustdoc's own
+/// environment is cargo's, with what the repository's configuration sets in it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Orders {
+    /// All but the file and its arguments.
+    pub(super) words: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl Orders {
+    /// With the environment of this process, but for what is said of the package.
+    pub(super) fn new(words: Vec<OsString>, package: &Path) -> Self {
+        const PACKAGE: &str = "CARGO_MANIFEST_DIR";
+        let env = std::env::vars_os().filter(|(name, _)| name != PACKAGE);
+        Self { words, env: env.chain([(PACKAGE.into(), package.into())]).collect() }
+    }
+
+    /// Leaves them where runners find them.
+    pub(super) fn leave(&self) -> io::Result<Inbox> {
+        let mut orders = Inbox::new()?;
+        serde_json::to_writer(&mut orders.0, self)?;
+        Ok(orders)
+    }
+
+    /// Becomes the runner that was ordered at `place`, for the file and arguments in `rest`. Returns only
+    /// if that cannot be done.
+    pub(in crate::cli) fn follow(place: &Path, rest: &[OsString]) -> io::Error {
+        let read = || Ok::<Self, io::Error>(serde_json::from_reader(BufReader::new(File::open(place)?))?);
+        match read().and_then(|orders| Ok((orders, std::env::current_exe()?))) {
+            Ok((Self { words, env }, program)) => {
+                Command::new(program).args(words).args(rest).env_clear().envs(env).exec()
+            }
+            Err(error) => error,
+        }
+    }
+}
 
 /// One runner.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cli) struct Handed {
-    /// A number that no guest can know.
-    id: u64,
+    /// The folder that rustdoc has built the example in: its file, line and number.
+    pub(super) example: String,
     /// What the runner exits with.
     code: u8,
     /// What ran; nothing if it did not come to that.
@@ -51,13 +92,10 @@ pub(in crate::cli) struct Ran {
 }
 
 impl Handed {
-    /// Marks this runner's standard error, which rustdoc shows with the test that it belongs to.
-    pub(in crate::cli) fn begin() -> Self {
-        let id = RandomState::new().hash_one(std::process::id());
-        let handed = Self { id, code: ExitStatus::Fault.code(), ran: None };
-        // Without it the test is still found by its name, if that is among its frames.
-        let _ = writeln!(io::stderr(), "{}", handed.mark());
-        handed
+    /// Of the example that is in this file.
+    pub(in crate::cli) fn of(file: &Path) -> Self {
+        let folder = file.parent().and_then(Path::file_name).unwrap_or_default();
+        Self { example: folder.to_string_lossy().into_owned(), code: ExitStatus::Fault.code(), ran: None }
     }
 
     /// What the guest did.
@@ -91,6 +129,24 @@ impl Handed {
             }
             line = serde_json::to_vec(&self)?;
         }
+        // However many there are: that there were some is never lost.
+        let mut left_out = 0;
+        while line.len() >= MAX_LINE
+            && let Some(ran) = self.ran.as_mut().filter(|ran| ran.violations.len() > 1)
+        {
+            let keep = ran.violations.len() / 2;
+            // What was denied goes last.
+            ran.violations.sort_by_key(|violation| violation.allowed);
+            left_out += ran.violations.len() - keep;
+            ran.violations.truncate(keep);
+            line = serde_json::to_vec(&self)?;
+        }
+        if let Some(ran) = self.ran.as_mut().filter(|_| left_out > 0) {
+            ran.notes.push(format!(
+                "an example did more than can be told: {left_out} unexpected accesses are left out"
+            ));
+            line = serde_json::to_vec(&self)?;
+        }
         if line.len() >= MAX_LINE {
             return Err(io::Error::other("the report is too long"));
         }
@@ -101,9 +157,14 @@ impl Handed {
         }
     }
 
-    /// The line that marks its standard error.
-    pub(super) fn mark(&self) -> String {
-        format!("{MARK}{:016x}", self.id)
+    /// Whether the runner had nothing to say against its guest.
+    pub(super) fn is_fine(&self) -> bool {
+        self.code == 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(example: &str, ran: Option<Ran>) -> Self {
+        Self { example: example.to_owned(), code: 0, ran }
     }
 
     /// Why nothing ran, if that is so.
@@ -112,11 +173,6 @@ impl Handed {
         let named = own.into_iter().find(|status| status.code() == self.code);
         self.ran.is_none().then(|| named.unwrap_or(ExitStatus::Fault))
     }
-}
-
-/// Output without the marks.
-pub(super) fn unmarked(text: &str) -> String {
-    text.split_inclusive('\n').filter(|line| !line.starts_with(MARK)).collect()
 }
 
 /// Where runners leave their lines.
@@ -133,24 +189,29 @@ impl Inbox {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
 
-    /// All lines, in the order in which the runners ended.
-    ///
-    /// # Errors
-    /// There is too much, or a line that none of our runners wrote.
-    pub(super) fn read(&self) -> Result<Vec<Handed>, Failure> {
-        let wrong = |why: String| Failure::fault(format!("what the doc tests did cannot be told: {why}"));
-        // A new description, which begins at the beginning.
-        let mut lines = BufReader::new(File::open(self.place())?.take(MAX_ALL));
+    /// All lines, in the order in which the runners ended, and what is wrong with the rest: there is too
+    /// much, or a line that none of our runners wrote. What was read before it counts.
+    pub(super) fn read(&self) -> (Vec<Handed>, Option<String>) {
         let mut all = Vec::new();
+        let wrong = self.read_into(&mut all).err();
+        (all, wrong)
+    }
+
+    fn read_into(&self, all: &mut Vec<Handed>) -> Result<(), String> {
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        // A new description, which begins at the beginning.
+        let file = File::open(self.place()).map_err(|error| said(&error))?;
+        let mut lines = BufReader::new(file.take(MAX_ALL));
         loop {
             let mut line = Vec::new();
-            let length = lines.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
+            let length = lines.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line);
+            let length = length.map_err(|error| said(&error))?;
             match line.pop() {
-                None => return Ok(all),
+                None => return Ok(()),
                 Some(b'\n') => {}
-                Some(_) => return Err(wrong(format!("a report of {length} bytes has no end"))),
+                Some(_) => return Err(format!("a report of {length} bytes has no end")),
             }
-            all.push(serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))?);
+            all.push(serde_json::from_slice(&line).map_err(|error| said(&error))?);
         }
     }
 }
@@ -160,13 +221,13 @@ mod tests {
     use super::*;
 
     fn handed() -> Handed {
-        Handed { id: 0x0102, code: 0, ran: None }
+        Handed { example: "src_lib_rs_1_0".to_owned(), code: 0, ran: None }
     }
 
     #[test]
     fn many_runners_at_one_time_leave_whole_lines() {
         let inbox = Inbox::new().unwrap();
-        assert_eq!(inbox.read().unwrap().len(), 0);
+        assert_eq!(inbox.read().0.len(), 0);
         let place = inbox.place();
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -186,17 +247,20 @@ mod tests {
                 });
             }
         });
-        let all = inbox.read().unwrap();
+        let (all, wrong) = inbox.read();
+        assert_eq!(wrong, None);
         assert_eq!(all.len(), 400);
         assert!(all.iter().all(|one| one.code == 3 && one.failed().is_none()));
     }
 
     #[test]
-    fn what_no_runner_wrote_is_an_error() {
-        for text in ["{}\n", "no end", "{\"id\":1,\"code\":0,\"ran\":null,\"more\":1}\n"] {
+    fn what_no_runner_wrote_is_said_and_what_one_wrote_before_it_counts() {
+        for text in ["{}\n", "no end", "{\"example\":\"a\",\"code\":0,\"ran\":null,\"more\":1}\n"] {
             let inbox = Inbox::new().unwrap();
-            std::fs::write(inbox.place(), text).unwrap();
-            assert!(inbox.read().is_err(), "{text}");
+            handed().leave(&inbox.place(), ExitStatus::Fine).unwrap();
+            OpenOptions::new().append(true).open(inbox.place()).unwrap().write_all(text.as_bytes()).unwrap();
+            let (all, wrong) = inbox.read();
+            assert_eq!((all.len(), wrong.is_some()), (1, true), "{text}");
         }
     }
 
@@ -206,16 +270,14 @@ mod tests {
         for status in [ExitStatus::Unavailable, ExitStatus::Failed, ExitStatus::Fine] {
             handed().leave(&inbox.place(), status).unwrap();
         }
-        let failed: Vec<_> = inbox.read().unwrap().iter().map(Handed::failed).collect();
+        let failed: Vec<_> = inbox.read().0.iter().map(Handed::failed).collect();
         let expected = [ExitStatus::Unavailable, ExitStatus::Fault, ExitStatus::Fault];
         assert_eq!(failed, expected.map(Some));
     }
 
     #[test]
-    fn marks_are_of_one_runner_and_not_shown() {
-        let text = format!("a\n{}\nb\n", handed().mark());
-        assert!(text.contains("0000000000000102"));
-        assert_eq!(unmarked(&text), "a\nb\n");
-        assert_ne!(Handed::begin().id, Handed::begin().id);
+    fn a_runner_knows_its_example_by_the_folder() {
+        assert_eq!(Handed::of(Path::new("/t/src_lib_rs_5_0/rust_out.wasm")).example, "src_lib_rs_5_0");
+        assert_eq!(Handed::of(Path::new("rust_out.wasm")).example, "");
     }
 }

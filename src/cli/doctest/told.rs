@@ -1,82 +1,139 @@
 //! What rustdoc says of the examples, and what our runners say of the same ones, put together.
 //!
-//! rustdoc names a test, its runner has only a program without a name. A program of its own is known by
-//! the mark in its output, or by the function that rustdoc puts the example in, which has its file and
-//! line. Examples of the 2024 edition are numbered functions of one program, in the order in which
-//! libtest lists them. What no test can be found for becomes a test of its own: nothing is lost.
+//! Three things are known: which examples there are, from a run of rustdoc that runs none; what rustdoc
+//! prints of each; and what a runner of ours reports, which knows its example by the folder that rustdoc
+//! built it in. **An example has passed only if a runner reported it.** What was reported always counts,
+//! whatever rustdoc printed; what was expected and not reported is *not run*.
 
-use super::handover::{Handed, Ran, unmarked};
+use super::handover::{Handed, Ran};
 use crate::event::{GuestOutcome, TestId, TestReport, TestVerdict, Violation};
 use crate::runner::source::read_snippet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The crates that rustdoc makes of examples: their code is the package's own.
-pub(in crate::cli) const CRATES: [&str; 2] = ["rust_out", BUNDLE];
-/// The crate of those that share a program.
-const BUNDLE: &str = "doctest_bundle_2024";
+pub(in crate::cli) const CRATES: [&str; 1] = ["rust_out"];
+/// The name of a test that stands for all examples of a package.
+pub(super) const ALL: &str = "all";
+/// The name of one that no example is found for.
+const UNNAMED: &str = "unnamed example";
 
 /// The tests of one package.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) tests: Vec<TestReport>,
-    /// In the order of rustdoc's output.
-    sections: Vec<Section>,
     id: TestId,
 }
 
-/// What follows `running 5 tests`: one program's tests, or those with a program each.
-#[derive(Clone, Debug, Default)]
-struct Section {
-    /// How many were to run.
-    of: usize,
-    /// Those that are told of, in their order.
-    tests: Vec<usize>,
-    /// No more is told of any: what follows is output.
-    over: bool,
+/// What rustdoc is to do with an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Run,
+    /// `no_run`
+    Compile,
+    /// `compile_fail`
+    CompileFail,
 }
 
-impl Told {
-    /// Reads `test src/lib.rs - name (line 5) ... ok` and the output of those that failed. `id` is that
-    /// of the target's tests, but for the name.
-    pub(super) fn by_rustdoc(stdout: &str, id: TestId) -> Self {
-        let mut told = Self { tests: Vec::new(), sections: Vec::new(), id };
+/// What rustdoc says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    Fine,
+    Failed,
+    Ignored,
+}
+
+/// What rustdoc printed of each example.
+#[derive(Debug, Default)]
+pub(super) struct Lines(BTreeMap<String, (Mode, Word)>);
+
+impl Lines {
+    /// Reads `test src/lib.rs - name (line 5) ... ok`. Of two lines for one example the first counts:
+    /// what its program printed comes after those of all examples.
+    pub(super) fn read(stdout: &str) -> Self {
+        let mut lines = BTreeMap::new();
         for line in stdout.lines() {
-            if let Some(of) = header(line) {
-                told.sections.push(Section { of, ..Section::default() });
-            }
-            let Some(section) = told.sections.last_mut().filter(|section| !section.over) else { continue };
-            section.over = line == "failures:";
             let Some((name, end)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
             else {
                 continue;
             };
-            let verdict = match end.split(',').next().unwrap_or_default().trim() {
-                "ok" => TestVerdict::Passed,
-                "ignored" => TestVerdict::Ignored,
-                "FAILED" => TestVerdict::Failed,
-                _ => {
-                    // The process ended in the middle of it.
-                    section.over = true;
-                    TestVerdict::Failed
-                }
+            let word = match end.split(',').next().unwrap_or_default().trim() {
+                "ok" => Word::Fine,
+                "ignored" => Word::Ignored,
+                "FAILED" => Word::Failed,
+                _ => continue,
             };
-            section.tests.push(told.tests.len());
-            let output = failure_of(name, stdout).as_bytes().to_vec();
-            told.add(name.to_owned(), verdict, output, "");
+            let (name, mode) = match (name.strip_suffix(" - compile"), name.strip_suffix(" - compile fail")) {
+                (Some(name), _) => (name, Mode::Compile),
+                (_, Some(name)) => (name, Mode::CompileFail),
+                _ => (name, Mode::Run),
+            };
+            lines.entry(name.to_owned()).or_insert((mode, word));
+        }
+        Self(lines)
+    }
+
+    /// What is said of one example.
+    pub(super) fn of(&self, name: &str) -> Option<(Mode, Word)> {
+        self.0.get(name).copied()
+    }
+
+    /// Whether any is said this of.
+    pub(super) fn any(&self, mode: Mode, word: Word) -> bool {
+        self.0.values().any(|said| *said == (mode, word))
+    }
+
+    /// Whether any has failed.
+    pub(super) fn any_failed(&self) -> bool {
+        self.0.values().any(|(_, word)| *word == Word::Failed)
+    }
+
+    /// Takes what `other` says of examples that are not to compile, where they failed here.
+    pub(super) fn correct(&mut self, other: &Self) {
+        for (name, said) in &mut self.0 {
+            if *said == (Mode::CompileFail, Word::Failed) {
+                *said = other.of(name).unwrap_or(*said);
+            }
+        }
+    }
+}
+
+/// The names of the examples that libtest lists: `NAME: test`, and how many there are.
+///
+/// # Errors
+/// It is no list.
+pub(super) fn listed(stdout: &str) -> Result<Vec<String>, String> {
+    let lines: Vec<&str> = stdout.trim_end().lines().collect();
+    let none = || "rustdoc printed no list of them".to_owned();
+    let (last, lines) = lines.split_last().ok_or_else(none)?;
+    let count =
+        last.strip_suffix(" tests, 0 benchmarks").or_else(|| last.strip_suffix(" test, 0 benchmarks"));
+    let count: usize = count.and_then(|count| count.parse().ok()).ok_or_else(none)?;
+    let lines = lines.strip_suffix(&[""]).unwrap_or(lines);
+    // A procedural macro may have printed something before it.
+    let names = lines.get(lines.len().saturating_sub(count)..).filter(|names| names.len() == count);
+    let name = |line: &&str| line.strip_suffix(": test").map(str::to_owned).ok_or_else(none);
+    names.ok_or_else(none)?.iter().map(name).collect()
+}
+
+impl Told {
+    /// No example yet. `id` is that of the target's tests, but for the name.
+    pub(super) const fn new(id: TestId) -> Self {
+        Self { tests: Vec::new(), id }
+    }
+
+    /// These examples, of which only is known why they were not run.
+    pub(super) fn not_run<'a>(id: TestId, names: impl IntoIterator<Item = &'a str>, why: &str) -> Self {
+        let mut told = Self::new(id);
+        for name in names {
+            told.add(name.to_owned(), TestVerdict::NotRun, Vec::new(), why);
         }
         told
     }
 
-    /// Examples that nothing is known of but why.
-    pub(super) fn not_run(id: TestId, why: &str) -> Self {
-        let mut told = Self { tests: Vec::new(), sections: Vec::new(), id };
-        told.add("all".to_owned(), TestVerdict::NotRun, Vec::new(), why);
-        told
-    }
-
     /// Adds a test and returns its index.
-    pub(super) fn add(&mut self, name: String, verdict: TestVerdict, output: Vec<u8>, why: &str) -> usize {
+    fn add(&mut self, name: String, verdict: TestVerdict, output: Vec<u8>, why: &str) -> usize {
         self.tests.push(TestReport {
             id: TestId { name, ..self.id.clone() },
             verdict,
@@ -90,110 +147,51 @@ impl Told {
         self.tests.len() - 1
     }
 
-    /// Puts what the runners said to the tests. `stderr` is rustdoc's own, to which programs of several
-    /// examples write; `filtered` says that not all of those were run.
-    pub(super) fn by_runners(&mut self, all: Vec<Handed>, stderr: &str, filtered: bool) {
-        let mut bundles = 0;
-        for handed in all {
-            let mark = handed.mark();
-            let Some(ran) = handed.ran else { continue };
-            let has_mark = |output: &[u8]| String::from_utf8_lossy(output).contains(&mark);
-            if let Some(index) = self.tests.iter().position(|test| has_mark(&test.output)) {
-                self.alone(index, ran);
-            } else if stderr.contains(&mark) {
-                let section = self.sections.get(bundles).cloned().unwrap_or_default();
-                bundles += 1;
-                self.bundle(&section, filtered, ran, stderr);
-            } else if !ran.violations.is_empty() {
-                // rustdoc shows no output of what it takes for passed.
-                match ran.violations.iter().find_map(|violation| self.example_of(violation)) {
-                    Some(index) => self.alone(index, ran),
-                    None => self.unnamed(ran, &[]),
-                }
-            }
+    /// Judges the examples `names`. `stdout` is rustdoc's, for what programs have printed; `missing` says
+    /// why nothing is known of an example.
+    pub(super) fn judge(
+        &mut self,
+        names: &[String],
+        lines: &Lines,
+        handed: Vec<Handed>,
+        stdout: &str,
+        missing: &str,
+    ) {
+        let mut found = matched(names, lines, handed);
+        for (index, name) in names.iter().enumerate() {
+            let reported = found.remove(&Some(index)).unwrap_or_default();
+            let (verdict, why) = first_verdict(lines.of(name), &reported, missing);
+            let output = failure_of(name, stdout).as_bytes().to_vec();
+            // Macros can make several of one name.
+            let before = names[..index].iter().filter(|before| *before == name).count();
+            let shown = if before == 0 { name.clone() } else { format!("{name} ({})", before + 1) };
+            let test = self.add(shown, verdict, output, why);
+            reported.into_iter().filter_map(|handed| handed.ran).for_each(|ran| self.ran(test, ran));
         }
-        for test in &mut self.tests {
-            let output = unmarked(&String::from_utf8_lossy(&test.output));
-            test.output = output.trim_end().as_bytes().to_vec();
+        for handed in found.into_values().flatten() {
+            let before = self.tests.iter().filter(|test| test.id.name.starts_with(UNNAMED)).count();
+            let name = if before == 0 { UNNAMED.to_owned() } else { format!("{UNNAMED} ({})", before + 1) };
+            let (verdict, why) = first_verdict(None, std::slice::from_ref(&handed), missing);
+            let test = self.add(name, verdict, Vec::new(), why);
+            handed.ran.into_iter().for_each(|ran| self.ran(test, ran));
         }
     }
 
-    /// One example was the whole program.
-    fn alone(&mut self, index: usize, ran: Ran) {
+    /// One example was run.
+    fn ran(&mut self, index: usize, ran: Ran) {
         let test = &mut self.tests[index];
-        test.duration = ran.duration;
-        if test.verdict == TestVerdict::Failed {
-            test.verdict = match ran.outcome {
-                GuestOutcome::TimedOut(_) => TestVerdict::TimedOut,
-                GuestOutcome::Killed(_) => TestVerdict::Killed,
-                // It failed for rustdoc as our runner did not say that all is well.
-                GuestOutcome::Exited(0) if violates(&ran.violations) => TestVerdict::Passed,
-                _ => TestVerdict::Failed,
-            };
-        }
+        test.duration += ran.duration;
         test.outcome = Some(ran.outcome);
-        for violation in ran.violations {
-            self.violated(index, violation);
-        }
-    }
-
-    /// Several were: those of the section, numbered in its order if it has all of them.
-    fn bundle(&mut self, section: &Section, filtered: bool, mut ran: Ran, stderr: &str) {
-        let mut rest = Vec::new();
-        for violation in std::mem::take(&mut ran.violations) {
-            let number = number_of(&violation).filter(|_| !filtered);
-            match number.and_then(|number| section.tests.get(number)) {
-                Some(index) => self.violated(*index, violation),
-                None => rest.push(violation),
+        for mut violation in ran.violations {
+            if !violation.allowed {
+                test.verdict = match test.verdict {
+                    TestVerdict::Violated { passed } => TestVerdict::Violated { passed },
+                    verdict => TestVerdict::Violated { passed: verdict == TestVerdict::Passed },
+                };
             }
+            violation.test = Some(test.id.name.clone());
+            test.violations.push(violation);
         }
-        let ended = section.tests.last().filter(|_| section.over && ran.outcome != GuestOutcome::Exited(0));
-        if let Some(index) = ended {
-            // wasm cannot unwind: the first panic ends the process.
-            self.alone(*index, Ran { violations: Vec::new(), ..ran.clone() });
-            let left = section.of.saturating_sub(section.tests.len());
-            if left > 0 {
-                let why = "an example before them ended their process";
-                self.add(format!("{left} more"), TestVerdict::NotRun, Vec::new(), why);
-            }
-        }
-        if !rest.is_empty() || (ran.outcome != GuestOutcome::Exited(0) && ended.is_none()) {
-            self.unnamed(Ran { violations: rest, ..ran }, stderr.as_bytes());
-        }
-    }
-
-    /// A test for what none is found for.
-    fn unnamed(&mut self, ran: Ran, output: &[u8]) {
-        let before = self.tests.iter().filter(|test| test.id.name.starts_with(UNNAMED)).count();
-        let name = if before == 0 { UNNAMED.to_owned() } else { format!("{UNNAMED} ({})", before + 1) };
-        let index = self.add(name, TestVerdict::Failed, output.to_vec(), "");
-        if ran.outcome == GuestOutcome::Exited(0) {
-            self.tests[index].verdict = TestVerdict::Passed;
-        }
-        self.alone(index, ran);
-    }
-
-    fn violated(&mut self, index: usize, mut violation: Violation) {
-        let test = &mut self.tests[index];
-        if !violation.allowed {
-            test.verdict = match test.verdict {
-                TestVerdict::Violated { passed } => TestVerdict::Violated { passed },
-                verdict => TestVerdict::Violated { passed: verdict == TestVerdict::Passed },
-            };
-        }
-        violation.test = Some(test.id.name.clone());
-        test.violations.push(violation);
-    }
-
-    /// The test whose example this function of rustdoc's holds: `_doctest_main_src_lib_rs_23_0`.
-    fn example_of(&self, violation: &Violation) -> Option<usize> {
-        self.tests.iter().position(|test| {
-            let Some((file, line)) = place_of(&test.id.name) else { return false };
-            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-            let file: String = file.chars().map(plain).collect();
-            let function = format!("_doctest_main_{file}_{line}_");
-            violation.backtrace.iter().any(|frame| frame.function.contains(&function))
-        })
     }
 
     /// Gives violations of the examples' own code, which has no debug information, the line that the
@@ -214,32 +212,87 @@ impl Told {
     }
 }
 
-/// The name of a test that stands for all those that cannot be told apart.
-const UNNAMED: &str = "all in one process";
+/// What is said of an example before violations, and why.
+fn first_verdict<'a>(
+    said: Option<(Mode, Word)>,
+    reported: &[Handed],
+    missing: &'a str,
+) -> (TestVerdict, &'a str) {
+    use TestVerdict::{Failed, Ignored, NotRun, Passed};
+    let mut worst = None;
+    for handed in reported {
+        let (verdict, why) = match (&handed.ran, said) {
+            (None, _) => (NotRun, "its runner could not run it"),
+            (Some(Ran { outcome: GuestOutcome::TimedOut(_), .. }), _) => (TestVerdict::TimedOut, ""),
+            (Some(Ran { outcome: GuestOutcome::Killed(_), .. }), _) => (TestVerdict::Killed, ""),
+            (Some(Ran { outcome: GuestOutcome::Interrupted, .. }), _) => (NotRun, "interrupted"),
+            // It should panic, or ends well.
+            (Some(_), Some((_, Word::Fine))) => (Passed, ""),
+            (Some(Ran { outcome: GuestOutcome::Exited(0), violations, .. }), Some((_, Word::Failed))) => {
+                // It failed for rustdoc as our runner did not say that all is well.
+                if violates(violations) { (Passed, "") } else { (Failed, "it should panic") }
+            }
+            (Some(Ran { outcome: GuestOutcome::Exited(0), .. }), _) => (Passed, ""),
+            (Some(_), _) => (Failed, ""),
+        };
+        if worst.is_none_or(|(before, _)| before == Passed) {
+            worst = Some((verdict, why));
+        }
+    }
+    worst.unwrap_or(match said {
+        Some((_, Word::Ignored)) => (Ignored, ""),
+        Some((_, Word::Failed)) => (Failed, ""),
+        Some((Mode::Compile, Word::Fine)) => (Ignored, "it is only compiled: `no_run`"),
+        Some((Mode::CompileFail, Word::Fine)) => (Ignored, "it is only compiled: `compile_fail`"),
+        Some((Mode::Run, Word::Fine)) => (NotRun, "rustdoc says that it passed, and no runner ran it"),
+        None => (NotRun, missing),
+    })
+}
+
+/// What was reported, by the index of the example; `None` for what belongs to no example.
+fn matched(names: &[String], lines: &Lines, handed: Vec<Handed>) -> BTreeMap<Option<usize>, Vec<Handed>> {
+    // rustdoc numbers the examples that begin in one line of one file, of which only macros make several.
+    let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, name) in names.iter().enumerate() {
+        if let Some((file, line)) = place_of(name) {
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+            let file: String = file.chars().map(plain).collect();
+            places.entry(format!("{file}_{line}")).or_default().push(index);
+        }
+    }
+    let mut found: BTreeMap<Option<usize>, Vec<Handed>> = BTreeMap::new();
+    let number = |handed: &Handed| {
+        let number = handed.example.rsplit_once('_')?.1;
+        number.parse::<usize>().ok()
+    };
+    let mut handed = handed;
+    handed.sort_by_key(number);
+    for one in handed {
+        let place = one.example.rsplit_once('_').and_then(|(place, _)| places.get(place));
+        let alone = place.filter(|indices| indices.len() == 1).map(|indices| indices[0]);
+        let index = alone.or_else(|| {
+            let free = || place.into_iter().flatten().filter(|index| !found.contains_key(&Some(**index)));
+            // Which is which is not known, but what it was called is.
+            let word = if one.is_fine() { Word::Fine } else { Word::Failed };
+            let fits = |index: &&usize| lines.of(&names[**index]) == Some((Mode::Run, word));
+            let runs = |index: &&usize| lines.of(&names[**index]).is_none_or(|(mode, _)| mode == Mode::Run);
+            free().find(fits).or_else(|| free().find(runs)).copied()
+        });
+        found.entry(index).or_default().push(one);
+    }
+    found
+}
 
 fn violates(violations: &[Violation]) -> bool {
     violations.iter().any(|violation| !violation.allowed)
 }
 
-/// File and line of `src/lib.rs - path::to::item (line 5) - compile`.
+/// File and line of `src/lib.rs - path::to::item (line 5)`. An item's path has no spaces in it.
 fn place_of(name: &str) -> Option<(&str, u32)> {
-    let (file, rest) = name.split_once(" - ")?;
-    let (_, rest) = rest.rsplit_once("(line ")?;
-    Some((file, rest.split_once(')')?.0.parse().ok()?))
-}
-
-/// The number of an example among those of its program: `doctest_bundle_2024::__doctest_3::main`.
-fn number_of(violation: &Violation) -> Option<usize> {
-    violation.backtrace.iter().rev().find_map(|frame| {
-        let (_, rest) = frame.function.split_once(BUNDLE)?.1.split_once("::__doctest_")?;
-        rest.split_once("::")?.0.parse().ok()
-    })
-}
-
-/// The number in `running 5 tests`.
-fn header(line: &str) -> Option<usize> {
-    let rest = line.strip_prefix("running ")?;
-    rest.strip_suffix(" tests").or_else(|| rest.strip_suffix(" test"))?.parse().ok()
+    let (rest, line) = name.rsplit_once(" (line ")?;
+    let line = line.strip_suffix(')')?.parse().ok()?;
+    let file = rest.strip_suffix(" -").or_else(|| rest.rsplit_once(' ')?.0.strip_suffix(" -"))?;
+    Some((file, line))
 }
 
 /// What stands below `---- NAME stdout ----`.
@@ -253,6 +306,8 @@ fn failure_of<'a>(name: &str, stdout: &'a str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::KernelReport;
+    use TestVerdict::{Failed, Ignored, NotRun, Passed};
 
     #[test]
     fn the_output_of_one_failure_is_its_own() {
@@ -263,20 +318,137 @@ mod tests {
     }
 
     #[test]
-    fn what_an_example_prints_is_no_test() {
-        let text = "running 2 tests\ntest a (line 1) ... ok\ntest b (line 2) ... FAILED\n\nfailures:\n\n\
-            ---- b (line 2) stdout ----\ntest c (line 3) ... ok\n\nfailures:\n    b\n\nrunning 1 test\ntest d ... ok\n";
-        let id = TestId { target: 0, binary: String::new(), name: String::new() };
-        let told = Told::by_rustdoc(text, id);
-        let names: Vec<&str> = told.tests.iter().map(|test| test.id.name.as_str()).collect();
-        assert_eq!(names, ["a (line 1)", "b (line 2)", "d"]);
-        assert_eq!(told.sections.iter().map(|section| section.of).collect::<Vec<_>>(), [2, 1]);
+    fn a_list_is_whole_or_none() {
+        let names = |text: &str| listed(text).map(|names| names.join(", "));
+        assert_eq!(names("a (line 1): test\nb: test\n\n2 tests, 0 benchmarks\n").unwrap(), "a (line 1), b");
+        assert_eq!(names("a macro's: test\nwords\na: test\n\n1 test, 0 benchmarks\n").unwrap(), "a");
+        assert_eq!(names("\n0 tests, 0 benchmarks\n").unwrap(), "");
+        assert_eq!(names("0 tests, 0 benchmarks").unwrap(), "");
+        for none in [
+            "",
+            "a: test\n",
+            "a: test\n\n2 tests, 0 benchmarks",
+            "a\nb: test\n\n2 tests, 0 benchmarks",
+            "1.95.0\n",
+        ] {
+            assert!(names(none).is_err(), "{none}");
+        }
     }
 
     #[test]
     fn names_say_where_their_example_is() {
-        assert_eq!(place_of("src/lib.rs - double (line 5)"), Some(("src/lib.rs", 5)));
-        assert_eq!(place_of("src/a - b.rs - (line 5) - compile fail"), Some(("src/a", 5)));
-        assert_eq!(place_of("all in one process"), None);
+        for (name, place) in [
+            ("src/lib.rs - double (line 5)", Some(("src/lib.rs", 5))),
+            ("src/lib.rs - (line 7)", Some(("src/lib.rs", 7))),
+            ("src/a - b (line 3).rs - c::d (line 5)", Some(("src/a - b (line 3).rs", 5))),
+            ("src/a - b.rs - (line 5)", Some(("src/a - b.rs", 5))),
+            ("all", None),
+            ("unnamed example (2)", None),
+        ] {
+            assert_eq!(place_of(name), place, "{name}");
+        }
+    }
+
+    fn handed(example: &str, outcome: Option<GuestOutcome>) -> Handed {
+        let ran = outcome.map(|outcome| Ran {
+            outcome,
+            duration: Duration::ZERO,
+            kernel: KernelReport::default(),
+            grants: Vec::new(),
+            violations: Vec::new(),
+            notes: Vec::new(),
+        });
+        Handed::for_tests(example, ran)
+    }
+
+    fn judged(names: &[&str], stdout: &str, handed: Vec<Handed>) -> Vec<(String, TestVerdict)> {
+        let id = TestId { target: 0, binary: String::new(), name: String::new() };
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut told = Told::new(id);
+        told.judge(&names, &Lines::read(stdout), handed, stdout, "");
+        told.tests.into_iter().map(|test| (test.id.name, test.verdict)).collect()
+    }
+
+    const NAME: &str = "src/lib.rs - a (line 1)";
+    const EXAMPLE: &str = "src_lib_rs_1_0";
+
+    /// Every way in which rustdoc can speak of an example, with every report of its runner.
+    #[test]
+    fn an_example_passes_only_where_a_runner_reported_it() {
+        let words = ["ok", "FAILED", "ignored", "ok <0.1s>", "ignored, because", "nonsense", ""];
+        let ends = [
+            None,
+            Some(None),
+            Some(Some(GuestOutcome::Exited(0))),
+            Some(Some(GuestOutcome::Exited(1))),
+            Some(Some(GuestOutcome::Panicked)),
+            Some(Some(GuestOutcome::TimedOut(Duration::ZERO))),
+            Some(Some(GuestOutcome::Killed(9))),
+        ];
+        for mode in ["", " - compile", " - compile fail"] {
+            for word in words {
+                for end in &ends {
+                    let line = if word.is_empty() {
+                        String::new()
+                    } else {
+                        format!("test {NAME}{mode} ... {word}\n")
+                    };
+                    // A guest says what it likes, below.
+                    let stdout = format!(
+                        "{line}\nfailures:\n---- x stdout ----\ntest {NAME} ... ignored\ntest {NAME} ... ok\n"
+                    );
+                    let reports = end.iter().map(|end| handed(EXAMPLE, end.clone())).collect();
+                    let all = judged(&[NAME], &stdout, reports);
+                    assert_eq!(all.len(), 1, "{all:?}");
+                    let verdict = all[0].1;
+                    let case = format!("`{mode}` `{word}` {end:?}: {verdict:?}");
+                    match end {
+                        None => assert_ne!(verdict, Passed, "{case}"),
+                        Some(None) => assert_eq!(verdict, NotRun, "{case}"),
+                        Some(Some(GuestOutcome::TimedOut(_))) => {
+                            assert_eq!(verdict, TestVerdict::TimedOut, "{case}")
+                        }
+                        Some(Some(GuestOutcome::Killed(_))) => {
+                            assert_eq!(verdict, TestVerdict::Killed, "{case}")
+                        }
+                        Some(Some(_)) => assert!(matches!(verdict, Passed | Failed), "{case}"),
+                    }
+                    if word == "FAILED" && matches!(end, None | Some(Some(GuestOutcome::Exited(_)))) {
+                        assert_eq!(verdict, Failed, "{case}");
+                    }
+                }
+            }
+        }
+        assert_eq!(judged(&[NAME], "", Vec::new()), [(NAME.to_owned(), NotRun)]);
+        let only = judged(&[NAME], &format!("test {NAME} - compile ... ok\n"), Vec::new());
+        assert_eq!(only, [(NAME.to_owned(), Ignored)]);
+    }
+
+    #[test]
+    fn examples_of_one_line_are_told_apart_as_far_as_it_goes() {
+        let names = ["src/lib.rs - x (line 3)", "src/lib.rs - y (line 3)"];
+        let ends = |ends: &[(usize, i32)]| {
+            let one = |(number, end): &(usize, i32)| {
+                handed(&format!("src_lib_rs_3_{number}"), Some(GuestOutcome::Exited(*end)))
+            };
+            ends.iter().map(one).collect::<Vec<_>>()
+        };
+        let said = |x: &str, y: &str| format!("test {} ... {x}\ntest {} ... {y}\n", names[0], names[1]);
+        let verdicts = |stdout: &str, handed| {
+            judged(&names, stdout, handed).into_iter().map(|(_, v)| v).collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts(&said("ok", "ok"), ends(&[(0, 0), (1, 0)])), [Passed, Passed]);
+        assert_eq!(verdicts(&said("ok", "FAILED"), ends(&[(0, 1), (1, 0)])), [Passed, Failed]);
+        // One does not compile.
+        assert_eq!(verdicts(&said("FAILED", "ok"), ends(&[(0, 0)])), [Failed, Passed]);
+        assert_eq!(verdicts(&said("ok", "ok"), ends(&[(1, 0)])), [Passed, NotRun]);
+    }
+
+    #[test]
+    fn what_belongs_to_no_example_is_a_test_of_its_own() {
+        let reports = vec![handed("merged_doctest_2024_0", Some(GuestOutcome::Exited(0))), handed("", None)];
+        let all = judged(&[NAME], &format!("test {NAME} ... ok\n"), reports);
+        let names: Vec<_> = all.iter().map(|(name, verdict)| (name.as_str(), *verdict)).collect();
+        assert_eq!(names, [(NAME, NotRun), ("unnamed example", NotRun), ("unnamed example (2)", Passed)]);
     }
 }

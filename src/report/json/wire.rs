@@ -138,7 +138,7 @@ pub struct Target {
     pub kind: String,
     /// The wasm file.
     pub artifact: Text,
-    /// `p1` or `p2`.
+    /// `p1` or `p2`; empty for a native program.
     pub wasi: String,
     /// Wall-clock time in microseconds.
     pub duration_us: u64,
