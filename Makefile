@@ -20,7 +20,7 @@ toolchain: ## find or make a Rust toolchain for wasm32-wasip1 and wasm32-wasip2,
 # As the tests build it: `cargo build` would give shared dependencies other features, and compile all of them, wasmtime
 # too, a second time. A test of the binary brings all three binaries with it.
 build: ## build the three binaries for trying them out, into target/debug
-	$(CARGO) test --locked --features test-walls --no-run --test fixtures
+	$(CARGO) test --locked --features test-walls --no-run --test integration
 
 demo: build ## run the main fixture with and without one of its permissions
 	@scripts/demo.sh $(SANDBOX)

@@ -1,7 +1,7 @@
 //! File operations through our preview1, without the kernel's walls, against native. In a process
 //! without a second thread, as a worker is: with one every system call on a descriptor is slower.
 
-#[path = "../tests/wasi_support/mod.rs"]
+#[path = "../tests/integration/wasi_support/mod.rs"]
 mod wasi_support;
 
 use cargo_sandbox::wasi::Stdio;

@@ -1,0 +1,48 @@
+//! A zygote that is killed from outside. In a file of its own, so that no other zygote is around.
+use crate::support::suite::{run, test};
+use cargo_sandbox::event::GuestOutcome;
+use cargo_sandbox::worker::{TestEnd, TestRun};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_killed_zygote_costs_one_test() {
+    let killer = std::thread::spawn(|| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            assert!(Instant::now() < deadline, "no zygote was seen");
+            std::thread::sleep(Duration::from_millis(50));
+            if let Some(pid) = zygote_with_a_busy_child() {
+                let pid = rustix::process::Pid::from_raw(pid).unwrap();
+                return rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            }
+        }
+    });
+    let mut tests: Vec<_> = (0..10).map(|id| test(id, "exit")).collect();
+    tests.insert(4, TestRun { time: Some(Duration::from_secs(30)), ..test(99, "loop") });
+    let suite = run(1, tests);
+    killer.join().unwrap();
+    assert_eq!(suite.results.len(), 11);
+    assert_eq!(*suite.end(99), TestEnd::Guest(GuestOutcome::Killed(9)));
+    for id in 0..10 {
+        assert_eq!(*suite.end(id), TestEnd::Guest(GuestOutcome::Exited(3)));
+    }
+}
+
+/// A child of this process with a child that uses the processor.
+fn zygote_with_a_busy_child() -> Option<i32> {
+    let children = |pid: i32| -> Vec<i32> {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+            .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+            .collect()
+    };
+    let busy = |pid: i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .ok()
+            .and_then(|stat| stat.rsplit(')').next()?.split_whitespace().nth(11)?.parse::<u64>().ok())
+            .is_some_and(|ticks| ticks > 20)
+    };
+    let own = children(std::process::id() as i32);
+    own.into_iter().find(|zygote| children(*zygote).into_iter().any(busy))
+}
