@@ -1,6 +1,8 @@
 //! File operations through our preview1, without the kernel's walls, against native. In a process
 //! without a second thread, as a worker is: with one every system call on a descriptor is slower.
 
+#[path = "../tests/integration/toolchain.rs"]
+mod toolchain;
 #[path = "../tests/integration/wasi_support/mod.rs"]
 mod wasi_support;
 

@@ -1,6 +1,7 @@
 //! The object that is linked into guests: current directory, environment names, marker.
 
-use crate::build_support::{Project, Seen, flags, run, toolchain};
+use crate::build_support::{Project, Seen, flags, run};
+use crate::toolchain::{rustup_toolchain, tool};
 use cargo_sandbox::build::command::{Goal, TargetFlags};
 use cargo_sandbox::build::object;
 use std::fs;
@@ -101,7 +102,7 @@ fn without_the_object_there_is_no_marker_and_no_current_directory() {
     let built = std::process::Command::new("cargo")
         .args(["build", "-q", "--offline", "--target", "wasm32-wasip1"])
         .current_dir(&here)
-        .env("RUSTUP_TOOLCHAIN", toolchain())
+        .env("RUSTUP_TOOLCHAIN", rustup_toolchain())
         .env_remove("CARGO_TARGET_DIR")
         .status()
         .unwrap();
@@ -116,10 +117,9 @@ fn without_the_object_there_is_no_marker_and_no_current_directory() {
 fn many_at_once_make_one_whole_object() {
     let folder = tempfile::tempdir().unwrap();
     // Its own path: threads of one process cannot have toolchains of their own in the environment.
-    let found =
-        std::process::Command::new("rustup").args(["which", "rustc", "--toolchain", &toolchain()]).output();
-    let rustc = String::from_utf8(found.expect("rustup").stdout).unwrap();
-    let rustc = std::ffi::OsStr::new(rustc.trim());
+    let found = tool("rustc").args(["--print", "sysroot"]).output().expect("rustc");
+    let rustc = std::path::Path::new(String::from_utf8(found.stdout).unwrap().trim()).join("bin/rustc");
+    let rustc = rustc.as_os_str();
     let objects: Vec<_> = std::thread::scope(|scope| {
         let make = || object::ensure(rustc, "wasm32-wasip1", folder.path()).unwrap();
         let threads: Vec<_> = (0..6).map(|_| scope.spawn(make)).collect();

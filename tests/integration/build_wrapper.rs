@@ -57,7 +57,7 @@ fn rustflags_of_the_environment_survive_and_a_second_build_is_fresh() {
             &TargetFlags::default(),
         )
         .unwrap()
-        .env("RUSTUP_TOOLCHAIN", crate::build_support::toolchain())
+        .env("RUSTUP_TOOLCHAIN", crate::toolchain::rustup_toolchain())
         .env("RUSTFLAGS", "--cfg user_flag")
         .spawn()
         .unwrap()
@@ -109,7 +109,7 @@ fn a_build_ends_when_it_is_interrupted() {
         &TargetFlags::default(),
     )
     .unwrap()
-    .env("RUSTUP_TOOLCHAIN", crate::build_support::toolchain())
+    .env("RUSTUP_TOOLCHAIN", crate::toolchain::rustup_toolchain())
     .spawn()
     .unwrap();
     let interrupt = build.interrupt();

@@ -47,6 +47,7 @@ mod selection;
 mod supervisor_files;
 mod support;
 mod this_machine;
+mod toolchain;
 mod unused;
 mod wasi_attacks;
 mod wasi_host;

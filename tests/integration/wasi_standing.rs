@@ -1,7 +1,7 @@
 //! Looking at metadata from inside of the directory (`src/wasi/standing.rs`) gives what walking the whole path
 //! gives, whatever the guest or anyone else does to the directories meanwhile.
 //!
-//! One test: it changes the current directory of its process.
+//! A process of its own: it changes its current directory.
 
 use crate::wasi_support::*;
 
@@ -9,8 +9,13 @@ const MISSING: &str = "error 44";
 
 #[test]
 fn a_directory_that_was_moved_is_not_looked_into_under_its_old_name() {
-    by_the_guest();
-    by_others();
+    crate::common::alone(
+        "wasi_standing::a_directory_that_was_moved_is_not_looked_into_under_its_old_name",
+        || {
+            by_the_guest();
+            by_others();
+        },
+    );
 }
 
 fn by_the_guest() {

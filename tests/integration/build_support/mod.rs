@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use crate::toolchain::rustup_toolchain;
 use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::build::command::{Artifact, CargoCommand, Goal, TargetFlags};
 use cargo_sandbox::build::metadata::Workspace;
@@ -49,7 +50,7 @@ impl Project {
         let workspace = self.workspace(flags)?;
         let program = Path::new(env!("CARGO_BIN_EXE_cargo-sandbox"));
         let command = CargoCommand::build(program, goal, &workspace, flags, targets)?
-            .env("RUSTUP_TOOLCHAIN", toolchain());
+            .env("RUSTUP_TOOLCHAIN", rustup_toolchain());
         Ok(command.spawn()?.artifacts(&workspace)?.guests)
     }
 
@@ -58,19 +59,6 @@ impl Project {
         let mut artifacts = self.build(Goal::Programs, flags, &TargetFlags::default()).unwrap();
         assert_eq!(artifacts.len(), 1, "{artifacts:?}");
         artifacts.remove(0)
-    }
-}
-
-/// The toolchain that has the target: this one, or else the linked one named `wasi`.
-pub(crate) fn toolchain() -> String {
-    let own = std::process::Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", "wasm32-wasip1"])
-        .output()
-        .unwrap();
-    let folder = String::from_utf8(own.stdout).unwrap();
-    match std::env::var("RUSTUP_TOOLCHAIN") {
-        Ok(own) if Path::new(folder.trim()).is_dir() => own,
-        _ => "wasi".to_owned(),
     }
 }
 

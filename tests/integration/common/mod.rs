@@ -5,13 +5,14 @@
 
 pub mod fixtures;
 
+pub use crate::toolchain::toolchain;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,38 +34,6 @@ pub fn binary() -> &'static Path {
 /// A folder for everything that tests leave until the next `cargo clean`.
 fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-}
-
-/// Name of a rustup toolchain that compiles for wasm32-wasip1, or `None` where there is no rustup and the one rustc
-/// does.
-///
-/// # Panics
-/// If there is none: `make toolchain` finds or makes one.
-pub fn toolchain() -> Option<&'static str> {
-    static FOUND: OnceLock<Option<String>> = OnceLock::new();
-    FOUND
-        .get_or_init(|| {
-            if let Ok(named) = std::env::var("CARGO_SANDBOX_TEST_TOOLCHAIN") {
-                return Some(named);
-            }
-            let candidates = [None, Some("wasi")];
-            let found = candidates.into_iter().find(|candidate| has_target(*candidate));
-            let found = found
-                .expect("no toolchain here compiles for wasm32-wasip1: run `make toolchain`, or `make test`");
-            found.map(str::to_owned)
-        })
-        .as_deref()
-}
-
-fn has_target(toolchain: Option<&str>) -> bool {
-    let mut rustc = Command::new("rustc");
-    if let Some(toolchain) = toolchain {
-        rustc.env("RUSTUP_TOOLCHAIN", toolchain);
-    }
-    let Ok(output) = rustc.args(["--print", "target-libdir", "--target", "wasm32-wasip1"]).output() else {
-        return false;
-    };
-    output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir()
 }
 
 /// Variables of the machine that would change what the binary, cargo or rustc do.
@@ -137,6 +106,11 @@ impl Run {
 /// If it cannot be started or takes longer than [`PATIENCE`].
 #[track_caller]
 pub fn run(mut command: Command) -> Run {
+    run_any(&mut command)
+}
+
+#[track_caller]
+fn run_any(command: &mut Command) -> Run {
     let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -180,6 +154,18 @@ fn collect(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String>
         let _ = stream.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })
+}
+
+/// Does `body` in a process that runs nothing but the test `name`, which calls this.
+pub fn alone(name: &str, body: impl FnOnce()) {
+    const ALONE: &str = "CARGO_SANDBOX_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some_and(|test| test == name) {
+        return body();
+    }
+    let own = std::env::current_exe().expect("our own path");
+    let mut command = Command::new(own);
+    let run = run_any(command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(ALONE, name));
+    assert!(run.stdout.contains("test result: ok. 1 passed;"), "{}\n{}", run.stdout, run.stderr);
 }
 
 /// A copy of a fixture, in a folder of its own that goes away with it.

@@ -2,6 +2,7 @@
 //! environment, clock. No file, no wall. It shows what libtest does by itself; the tests of the whole
 //! program show the rest.
 
+use crate::toolchain::tool;
 use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::event::GuestOutcome;
 use cargo_sandbox::runner::libtest::{self, Listing, Patch};
@@ -194,12 +195,9 @@ fn add_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// A command of the toolchain that has the wasm target: `CARGO_SANDBOX_TOOLCHAIN`, or `wasi`, which
-/// the project's own script makes.
+/// A command of the toolchain that has the wasm target, without what changes its builds.
 pub(crate) fn toolchain(program: &str) -> Command {
-    let toolchain = std::env::var("CARGO_SANDBOX_TOOLCHAIN").unwrap_or_else(|_| "wasi".to_owned());
-    let mut command = Command::new("rustup");
-    command.args(["run", &toolchain, program]);
+    let mut command = tool(program);
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUST_BACKTRACE"] {
         command.env_remove(name);
     }

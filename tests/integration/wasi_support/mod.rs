@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
+use crate::toolchain::tool;
 use cargo_sandbox::access::{ExceptionId, GrantId, Operation, OperationSet, RawFrame, RawViolation};
 use cargo_sandbox::policy::{
     Component, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern, Policy, Provenance,
@@ -13,7 +14,6 @@ use std::collections::HashMap;
 use std::io::IoSlice;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use wasmtime::{Config, Engine, Linker, Module, Store};
@@ -33,18 +33,8 @@ pub fn guest(name: &str) -> (Engine, Module) {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/guests").join(format!("{name}.rs"));
         let output =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.wasm", std::process::id()));
-        let built = Command::new("rustc")
-            .args([
-                "+wasi",
-                "--target",
-                "wasm32-wasip1",
-                "--edition",
-                "2024",
-                "-O",
-                "-C",
-                "debuginfo=0",
-                "-o",
-            ])
+        let built = tool("rustc")
+            .args(["--target", "wasm32-wasip1", "--edition", "2024", "-O", "-C", "debuginfo=0", "-o"])
             .arg(&output)
             .arg(&source)
             .status()
