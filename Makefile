@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build demo test lint policy bench nextest tools install clean
+.PHONY: help toolchain build demo test test-user lint policy bench nextest tools install clean
 
 CARGO ?= cargo
 # A toolchain that compiles for WASI, as `RUSTUP_TOOLCHAIN` wants it. `default`: no rustup, and rustc can do it.
@@ -12,7 +12,7 @@ with_wasi = wasi=$$(scripts/wasi-toolchain.sh); if [ "$$wasi" != default ]; then
 SANDBOX := target/debug/cargo-sandbox
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 toolchain: ## find or make a Rust toolchain for wasm32-wasip1 and wasm32-wasip2, and print its name
 	@scripts/wasi-toolchain.sh
@@ -27,6 +27,9 @@ demo: build ## run the main fixture with and without one of its permissions
 
 test: nextest ## every test, from nothing
 	@$(with_wasi); set -x; $(CARGO) test --locked --features test-walls
+
+test-user: nextest ## every test as an ordinary user: root makes one
+	scripts/test-user.sh
 
 lint: ## format and lints, warnings as errors
 	$(CARGO) fmt --check
