@@ -78,7 +78,8 @@ impl Cause<'_> {
         let first = self.first.violation.suggestion.as_ref()?;
         let mut entries = BTreeSet::new();
         let mut values = Vec::new();
-        let (head, value) = value_of(first)?;
+        // A flag is no entry in a list.
+        let Some((head, value)) = value_of(first) else { return Some(first.clone()) };
         for one in self.others.iter().map(|united| united.violation.suggestion.as_ref()) {
             let fits = one.filter(|one| {
                 (&one.manifest, &one.table, &one.key) == (&first.manifest, &first.table, &first.key)
