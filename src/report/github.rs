@@ -160,8 +160,13 @@ pub fn annotations(report: &Wire, prefix: &Prefix, unused: Unused) -> String {
         let more = format!("{} more tests did not pass", failed - MOST_ANNOTATIONS);
         text += &command("error", None, "test", &more);
     }
-    for line in summary::not_run(report) {
-        text += &command("notice", None, "not run", &line);
+    let not_run = summary::not_run(report);
+    for line in not_run.iter().take(MOST_ANNOTATIONS) {
+        text += &command("notice", None, "not run", line);
+    }
+    if not_run.len() > MOST_ANNOTATIONS {
+        let more = format!("{} more reasons why tests were not run", not_run.len() - MOST_ANNOTATIONS);
+        text += &command("notice", None, "not run", &more);
     }
     let severity = unused.severity(report);
     if severity.is_some() && report.unused.len() > MOST_ANNOTATIONS {

@@ -143,6 +143,17 @@ proptest! {
     }
 }
 
+#[test]
+fn annotations_of_what_was_not_run_are_bounded() {
+    let mut report = run(ExitStatus::Fine, Vec::new());
+    let not_run =
+        |n| TestReport { reason: format!("reason {n}"), ..test(&format!("t{n}"), TestVerdict::NotRun) };
+    report.targets[0].tests = (0..300).map(not_run).collect();
+    let written = write(&[], &report);
+    assert_eq!(written.github.matches("title=not run::").count(), 51, "{}", written.github);
+    assert!(written.github.contains("250 more reasons"), "{}", written.github);
+}
+
 fn human(verbose: bool, events: &[RunEvent], report: &Report) -> String {
     use cargo_sandbox::report::{Reporter, human::Human};
     let mut human =

@@ -167,11 +167,17 @@ impl Handed {
         Self { example: example.to_owned(), code: 0, ran }
     }
 
-    /// Why nothing ran, if that is so.
+    /// Why nothing ran, or not to its end: a worker may fail when its guest has begun, and what was heard
+    /// until then is told all the same.
     pub(super) fn failed(&self) -> Option<ExitStatus> {
+        if let Some(ran) = &self.ran {
+            // A guest may exit with that number too.
+            let own = self.code == ExitStatus::Fault.code();
+            return (own && !matches!(ran.outcome, GuestOutcome::Exited(_))).then_some(ExitStatus::Fault);
+        }
         let own = [ExitStatus::Usage, ExitStatus::Unavailable, ExitStatus::Manifest, ExitStatus::Interrupted];
         let named = own.into_iter().find(|status| status.code() == self.code);
-        self.ran.is_none().then(|| named.unwrap_or(ExitStatus::Fault))
+        Some(named.unwrap_or(ExitStatus::Fault))
     }
 }
 
@@ -273,6 +279,25 @@ mod tests {
         let failed: Vec<_> = inbox.read().0.iter().map(Handed::failed).collect();
         let expected = [ExitStatus::Unavailable, ExitStatus::Fault, ExitStatus::Fault];
         assert_eq!(failed, expected.map(Some));
+    }
+
+    #[test]
+    fn a_worker_that_fails_is_a_fault_after_its_guest_began_too() {
+        let failed = |code: u8, outcome| {
+            let ran = Ran {
+                outcome,
+                duration: Duration::ZERO,
+                kernel: KernelReport::default(),
+                grants: Vec::new(),
+                violations: Vec::new(),
+                notes: Vec::new(),
+            };
+            Handed { code, ran: Some(ran), ..handed() }.failed()
+        };
+        let fault = ExitStatus::Fault.code();
+        assert_eq!(failed(fault, GuestOutcome::Killed(9)), Some(ExitStatus::Fault));
+        assert_eq!(failed(fault, GuestOutcome::Exited(fault.into())), None);
+        assert_eq!(failed(ExitStatus::Trapped.code(), GuestOutcome::Killed(9)), None);
     }
 
     #[test]
