@@ -287,6 +287,7 @@ fn create(
 /// Makes a new file. Not by its whole path: whether its directory is still there is looked at afterwards,
 /// and then it must be possible to take it back.
 fn make(gate: &Gate, place: Place<'_>, flags: OFlags) -> Result<Result<OwnedFd, Native>, Fault> {
+    let _turn = gate.turn_to_make()?;
     let (parent, name) = gate.parent(place)?;
     let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let made = rustix::fs::openat(&parent, name, flags, NEW_FILE);

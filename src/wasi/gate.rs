@@ -17,6 +17,7 @@ pub use parts::{real_root, root_at};
 use super::folding::{self, Folding, Pin};
 use super::resolve::{self, Shape};
 use super::standing::Standing;
+use super::turns::{Turn, Turns};
 use super::types::Errno;
 use super::{Mode, Sink};
 use crate::access::{Decision, GrantId, Operation, Resource, Wall};
@@ -35,6 +36,7 @@ pub(crate) struct Gate {
     pub(crate) mode: Mode,
     pub(crate) sink: Box<dyn Sink>,
     root: Arc<OwnedFd>,
+    turns: Arc<Turns>,
     standing: Option<Box<Standing>>,
     policy: Policy,
     decider: Decider,
@@ -60,10 +62,10 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(
         policy: Policy,
-        mode: Mode,
-        audit: Option<Decider>,
+        (mode, audit): (Mode, Option<Decider>),
         root: OwnedFd,
         alone: bool,
+        turns: Arc<Turns>,
         folding: Folding,
         sink: Box<dyn Sink>,
     ) -> Self {
@@ -74,6 +76,7 @@ impl Gate {
             mode,
             sink,
             root: Arc::new(root),
+            turns,
             standing,
             decider: Decider::new(&policy),
             recent: RefCell::default(),
@@ -449,6 +452,18 @@ impl Gate {
         // By its path, whatever is known of that: the question is what the path leads to now.
         let now = self.open_path(&place.path[..slash], true, true);
         now.is_ok_and(|now| identity(now.as_fd()) == identity(parent.as_fd()))
+    }
+
+    /// To be held from before the look at a directory until a name in it was made or removed: no guest of this
+    /// command moves anything meanwhile.
+    pub(crate) fn turn_to_make(&self) -> Result<Option<Turn>, Native> {
+        if self.mode == Mode::Off { Ok(None) } else { self.turns.together().map(Some) }
+    }
+
+    /// To be held while something that exists is given another name: no guest of this command makes, removes or
+    /// moves anything meanwhile.
+    pub(crate) fn turn_to_move(&self) -> Result<Option<Turn>, Native> {
+        if self.mode == Mode::Off { Ok(None) } else { self.turns.alone().map(Some) }
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {

@@ -38,7 +38,7 @@ impl Host {
     /// # Errors
     /// None at present.
     pub fn new(config: HostConfig) -> io::Result<Self> {
-        let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, alone, folding, sink } =
+        let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, alone, turns, folding, sink } =
             config;
         let limits = policy.limits.clone();
         let mut table = Table::new(limits.open_files);
@@ -67,7 +67,7 @@ impl Host {
             }
         }
         let mut host = Self {
-            gate: Gate::new(policy, mode, audit, root, alone, folding, sink),
+            gate: Gate::new(policy, (mode, audit), root, alone, turns, folding, sink),
             table,
             output: Output::new(stdio, limits.output),
             args,

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode as Bits, RenameFlags};
 use rustix::io::Errno as Native;
 use std::borrow::Cow;
 
-/// How often two moves at the same moment are told apart.
+/// How often a move is undone that somebody else disturbs.
 const ATTEMPTS: usize = 16;
 
 /// Permission bits of a new directory, before the umask.
@@ -40,6 +40,7 @@ impl Host {
     /// `path_create_directory`.
     pub(crate) fn create_directory(&mut self, fd: u32, relative: &[u8]) -> Result<(), Fault> {
         let full = self.counts_files() && self.room_for_file().is_err();
+        let _turn = self.gate.turn_to_make()?;
         let target = target(&self.table, fd, relative, 0)?;
         self.gate.locate(target, |gate, place| {
             check_name(gate, Operation::Create, place, Errno::EXIST)?;
@@ -58,6 +59,7 @@ impl Host {
 
     /// `path_remove_directory` and `path_unlink_file`.
     pub(crate) fn remove(&mut self, fd: u32, relative: &[u8], directory: bool) -> Result<(), Fault> {
+        let _turn = self.gate.turn_to_make()?;
         let target = target(&self.table, fd, relative, 0)?;
         let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         self.gate.locate(target, |gate, place| {
@@ -100,6 +102,7 @@ impl Host {
             }
         }
         let text = &*text;
+        let _turn = self.gate.turn_to_make()?;
         self.gate.locate(target, |gate, place| {
             check_name(gate, Operation::Create, place, Errno::EXIST)?;
             judge(gate, place.path, |gate, by| may_lead(gate, place.path, text, by))?;
@@ -123,6 +126,7 @@ impl Host {
         (new_fd, new): (u32, &[u8]),
     ) -> Result<(), Fault> {
         let full = self.counts_files() && self.room_for_file().is_err();
+        let _turn = self.gate.turn_to_move()?;
         let source = target(&self.table, old_fd, old, lookup)?;
         let destination = target(&self.table, new_fd, new, 0)?;
         self.gate.locate(source, |gate, from| {
@@ -170,6 +174,7 @@ impl Host {
         (old_fd, old): (u32, &[u8]),
         (new_fd, new): (u32, &[u8]),
     ) -> Result<(), Fault> {
+        let _turn = self.gate.turn_to_move()?;
         let source = target(&self.table, old_fd, old, 0)?;
         let destination = target(&self.table, new_fd, new, 0)?;
         let moved_away = self.gate.locate(source, |gate, from| {
@@ -204,27 +209,11 @@ impl Host {
                     let _ = rustix::fs::renameat_with(directory, name, &old_parent, old_name, gentle);
                 })?;
                 let (old, new) = ((from, &old_parent), (to, &new_parent));
-                for _ in 0..ATTEMPTS {
-                    let Err(fault) = arrived(gate, &held, old, new, new_name) else {
-                        return Ok(held.is_directory().then(|| from.path.to_vec()));
-                    };
-                    // What has come into it meanwhile must be fit for where it goes back to.
-                    match Held::at(&new_parent, new_name) {
-                        Ok(now) if now.may_stay(gate, to.path, from.path).is_err() => break,
-                        Err(Native::NOENT) => return Err(fault),
-                        _ => {}
-                    }
-                    let back =
-                        |how| rustix::fs::renameat_with(&new_parent, new_name, &old_parent, old_name, how);
-                    match back(gentle) {
-                        Ok(()) => return Err(fault),
-                        // Something else has got the old name: the two change places, and that is looked at.
-                        Err(Native::EXIST) => match back(RenameFlags::EXCHANGE) {
-                            Ok(()) | Err(Native::NOENT) => {}
-                            Err(_) => break,
-                        },
-                        Err(_) => break,
-                    }
+                let Err(fault) = arrived(gate, &held, old, new, new_name) else {
+                    return Ok(held.is_directory().then(|| from.path.to_vec()));
+                };
+                if move_back(gate, (from.path, &old_parent, old_name), (to.path, &new_parent, new_name)) {
+                    return Err(fault);
                 }
                 let note =
                     "another process was at work there at the same moment, and it could not be moved back";
@@ -239,9 +228,9 @@ impl Host {
 }
 
 /// Looks again after a move: that both directories are still where they were decided to be, and that what
-/// is there now may be there. Between the first look and the move another process, another test of the
-/// same run too, can have put something into its place or into it. Whoever finds it so undoes the move:
-/// of two that race one comes last, and sees what the other did.
+/// is there now may be there. Between the first look and the move another process can have put something
+/// into its place or into it: no guest of this command, whose turn it was not, but anybody else. Whoever
+/// finds it so undoes the move.
 fn arrived(
     gate: &Gate,
     held: &Held,
@@ -258,11 +247,49 @@ fn arrived(
     let decided = match Held::at(new_parent, new_name) {
         Ok(now) if now.is(held) => now.may_stay(gate, from.path, to.path),
         Ok(now) => now.may_be(gate, from.path, to.path, By::Walls),
-        // Somebody has taken it on.
+        // Somebody who knows no turns has taken it on: where it is now is by that move, not by this one.
         Err(Native::NOENT) => Ok(()),
         Err(native) => Err(native.into()),
     };
     decided.map_err(|fault| fault.with(Excuse::Never))
+}
+
+/// A path, what holds its last component, and that.
+type Named<'a> = (&'a [u8], &'a Parent, &'a [u8]);
+
+/// Undoes a move, from `there` to `here`. Whether nothing is left where it must not be. What comes back may again
+/// be something else than what was looked at, so each step is followed by a look, and undone in its turn.
+fn move_back<'a>(gate: &Gate, mut there: Named<'a>, mut here: Named<'a>) -> bool {
+    // Whether what has one name may have another one; what is gone is no longer in question.
+    let fits = |(at, parent, name): Named<'_>, to: &[u8]| match Held::at(parent, name) {
+        Ok(held) => held.may_stay(gate, at, to).is_ok(),
+        Err(native) => native == Native::NOENT,
+    };
+    for attempt in 0..ATTEMPTS {
+        // The first time it goes back whatever its name: it was found to gain something by it.
+        if attempt > 0 && fits(here, here.0) {
+            return true;
+        }
+        if !fits(here, there.0) {
+            return false;
+        }
+        let back = |how| rustix::fs::renameat_with(here.1, here.2, there.1, there.2, how);
+        let moved = match back(RenameFlags::NOREPLACE) {
+            Ok(()) => true,
+            Err(Native::NOENT) => return true,
+            // Something else has got the old name: the two change places, and both are looked at.
+            Err(Native::EXIST) => match back(RenameFlags::EXCHANGE) {
+                Ok(()) => fits(here, here.0),
+                Err(Native::NOENT) => false,
+                Err(_) => return false,
+            },
+            Err(_) => return false,
+        };
+        if moved {
+            std::mem::swap(&mut there, &mut here);
+        }
+    }
+    false
 }
 
 /// Removes again what was made in a directory that somebody has moved meanwhile.

@@ -22,17 +22,20 @@ mod resolve;
 mod standing;
 mod stdio;
 mod table;
+mod turns;
 mod types;
 
 pub use folding::{Folding, is_beneath, other_name};
 pub use gate::{real_root, root_at};
 pub use host::{Host, top_level};
 pub use p1::add_to_linker;
+pub use turns::Turns;
 
 use crate::access::{GrantId, RawFrame, RawViolation};
 use crate::policy::{Decider, Policy};
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// How far the gate enforces the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,8 @@ pub struct HostConfig {
     /// The process has one thread and nothing but this guest: its current directory is the host's to
     /// change, which makes looking at metadata faster.
     pub alone: bool,
+    /// Shared with the other guests of this command.
+    pub turns: Arc<Turns>,
     /// What is known of directories that may take one name for another.
     pub folding: Folding,
     /// Who is told about it.

@@ -9,11 +9,11 @@ use crate::kernel::{
     seccomp::{self, Profile},
 };
 use crate::policy::{Decider, Policy};
-use crate::wasi::{self, Folding, Host, HostConfig, Mode, Preopens, Stdio, Stop};
+use crate::wasi::{self, Folding, Host, HostConfig, Mode, Preopens, Stdio, Stop, Turns};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use wasmtime::{
     Engine, Error, ExternType, Instance, InstancePre, Linker, Memory, Store, Trap, TypedFunc, WasmBacktrace,
 };
@@ -77,6 +77,7 @@ pub(super) struct Guest {
     pub(super) root: OwnedFd,
     pub(super) stdio: Stdio,
     pub(super) preopens: Preopens,
+    pub(super) turns: Arc<Turns>,
     /// See [`folding`].
     pub(super) folding: Vec<Vec<u8>>,
 }
@@ -129,6 +130,7 @@ pub(super) fn host(confinement: &Confinement, guest: Guest, teller: &Teller) -> 
         env: guest.env,
         stdio: guest.stdio,
         alone: true,
+        turns: guest.turns,
         folding,
         sink: Box::new(teller.clone()),
     })

@@ -12,13 +12,14 @@ use super::zygote;
 use crate::compile::child;
 use crate::kernel::{landlock, process, rlimits::Rlimits, seccomp::Profile};
 use crate::symbols::Symbols;
-use crate::wasi::Stdio;
+use crate::wasi::{Stdio, Turns};
 use rustix::net::SendFlags;
 use rustix::process::Pid;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Largest task, in bytes: a policy of a hundred thousand grants is smaller.
 const MAX_TASK: u64 = 256 << 20;
@@ -80,13 +81,13 @@ fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {
         Err(why) => return give_up(&control, why),
     };
     let done = match (task, fds.as_slice()) {
-        (Task::Run(task), [_, _]) => {
-            let [code, root] = fds.try_into().expect("it has two descriptors");
-            return run(control, *task, code, root);
+        (Task::Run(task), [_, _, _, _]) => {
+            let [code, root, door, room] = fds.try_into().expect("it has four descriptors");
+            return run(control, *task, code, root, Turns::of([door, room]));
         }
-        (Task::Tests(task), [_, _]) => {
-            let [code, root] = fds.try_into().expect("it has two descriptors");
-            return zygote::serve(control, *task, code, root);
+        (Task::Tests(task), [_, _, _, _]) => {
+            let [code, root, door, room] = fds.try_into().expect("it has four descriptors");
+            return zygote::serve(control, *task, code, root, Turns::of([door, room]));
         }
         (Task::Compile(strategy), [output]) => {
             let limits = Rlimits {
@@ -155,7 +156,7 @@ fn set_up(start: &Start, fds: Vec<OwnedFd>) -> Result<(Task, Vec<OwnedFd>), Unco
     Ok((task, fds.collect()))
 }
 
-fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
+fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd, turns: Turns) -> u8 {
     let preopens = match guest::preopens(task.confinement.layout, &root) {
         Ok(preopens) => preopens,
         Err(error) => return give_up(&control, Unconfined::failed("root directory", error)),
@@ -174,6 +175,7 @@ fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd) -> u8 {
         root,
         stdio: Stdio::Inherit,
         preopens,
+        turns: Arc::new(turns),
         folding,
     };
     let ended = guest::host(&task.confinement, guest, &teller)

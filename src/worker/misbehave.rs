@@ -6,13 +6,15 @@ use super::tell::Teller;
 use super::wire;
 use crate::access::{Access, Operation, RawFrame, RawViolation, Resource, Wall};
 use crate::kernel::sys;
+use crate::wasi::Turns;
 use rustix::fs::FileType;
 use rustix::process::{Signal, kill_process};
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 /// Never returns but for [`Misbehaviour::Reach`] and [`Misbehaviour::Pry`], whose attempts are answered by the walls.
-pub(super) fn misbehave(misbehaviour: Misbehaviour, teller: &Teller) {
+pub(super) fn misbehave(misbehaviour: Misbehaviour, teller: &Teller, turns: &Arc<Turns>) {
     let say = |message: &FromWorker| teller.raw(message);
     match misbehaviour {
         Misbehaviour::Lie => {
@@ -61,6 +63,12 @@ pub(super) fn misbehave(misbehaviour: Misbehaviour, teller: &Teller) {
         Misbehaviour::Die => {
             // Its own thread is the one process that it may signal.
             std::process::abort()
+        }
+        Misbehaviour::Hold => {
+            let _turn = turns.alone();
+            loop {
+                std::thread::park();
+            }
         }
         Misbehaviour::Spin => loop {
             std::hint::spin_loop();

@@ -182,7 +182,10 @@ impl<'a> TestPool<'a> {
             env: self.job.env.clone(),
             current_dir: self.job.current_dir.clone(),
         }));
-        let process = self.launcher.start(&task, &[nothing.as_fd(), code, self.job.root], Streams::Null)?;
+        let turns = self.launcher.turns()?;
+        let [door, room] = turns.fds();
+        let fds = [nothing.as_fd(), code, self.job.root, door, room];
+        let process = self.launcher.start(&task, &fds, Streams::Null)?;
         Ok(Zygote { process, ready: false, current: None, queued: None, retired: false, told: None })
     }
 

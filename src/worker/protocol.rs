@@ -78,7 +78,7 @@ pub(super) struct Start {
 /// policy may be larger than a frame.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Task {
-    /// Run one guest. Descriptors: standard input, task, code, root directory.
+    /// Run one guest. Descriptors: standard input, task, code, root directory, those of [`Turns`](crate::wasi::Turns).
     Run(Box<RunTask>),
     /// Be a zygote. Descriptors: the same.
     Tests(Box<TestsTask>),
@@ -171,6 +171,8 @@ pub enum Misbehaviour {
     /// Says which capabilities it has, and whether the memory of its zygote or its supervisor can be had;
     /// then goes on as it should.
     Pry,
+    /// Takes its turn to be alone in changing names, and does not give it up.
+    Hold,
     /// Forks.
     Fork,
     /// Kills its zygote.

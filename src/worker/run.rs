@@ -225,8 +225,12 @@ impl Launcher {
             env: job.env,
         }));
         let stdin = io::stdin();
-        let process = self.start(&task, &[stdin.as_fd(), job.code, job.root], Streams::Inherit)?;
-        drop(task);
+        let turns = self.turns()?;
+        let [door, room] = turns.fds();
+        let fds = [stdin.as_fd(), job.code, job.root, door, room];
+        let process = self.start(&task, &fds, Streams::Inherit)?;
+        // They are the worker's alone: what it holds is given up with its end.
+        drop((task, turns));
         let collected = Collected::new(job.grants, 0);
         let mut run = Run { process, collected, started: begun, begun: None, more: false, over: false };
         let cut = loop {

@@ -3,6 +3,7 @@
 
 use super::protocol::{FromWorker, Start, Task, ToWorker, VERSION};
 use super::wire::{self, Progress, Reader, WireError};
+use crate::wasi::Turns;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::SendFlags;
@@ -34,6 +35,8 @@ pub struct Launcher {
     program: PathBuf,
     /// Started by [`start_early`](Self::start_early) and not given a task yet.
     waiting: Arc<Mutex<Option<Process>>>,
+    /// Made for the first guest, and shared by all.
+    turns: Arc<Mutex<Option<Turns>>>,
 }
 
 impl Default for Launcher {
@@ -50,7 +53,7 @@ impl Launcher {
 
     /// Workers are another file of the same build: for tests, which are programs of their own.
     pub fn at(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), waiting: Arc::default() }
+        Self { program: program.into(), waiting: Arc::default(), turns: Arc::default() }
     }
 
     /// Starts the worker of a run that is about to come, so that it is loaded and made ready while
@@ -60,6 +63,16 @@ impl Launcher {
     pub fn start_early(&self) {
         // Whatever is wrong, the run will find it too and say so.
         *self.waiting() = self.spawn(Streams::Inherit, true).ok();
+    }
+
+    /// For one more worker that runs guests.
+    pub(super) fn turns(&self) -> io::Result<Turns> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = match turns.take() {
+            Some(first) => first,
+            None => Turns::new()?,
+        };
+        turns.insert(first).another()
     }
 
     fn waiting(&self) -> MutexGuard<'_, Option<Process>> {

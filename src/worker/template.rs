@@ -15,11 +15,12 @@ use super::tell::Teller;
 use super::wire;
 use crate::kernel::{process, seccomp::Profile};
 use crate::policy::{Bindings, Policy, TargetKind};
-use crate::wasi::{Host, Preopens, Stdio};
+use crate::wasi::{Host, Preopens, Stdio, Turns};
 use rustix::process::Pid;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// See the module.
 pub(super) struct Template {
@@ -36,6 +37,7 @@ struct Makings {
     task: TestsTask,
     root: OwnedFd,
     preopens: Preopens,
+    turns: Arc<Turns>,
     /// See [`guest::folding`].
     folding: Vec<Vec<u8>>,
     loaded: Loaded,
@@ -49,10 +51,11 @@ impl Template {
         task: TestsTask,
         root: OwnedFd,
         preopens: Preopens,
+        turns: Arc<Turns>,
         folding: Vec<Vec<u8>>,
         loaded: Loaded,
     ) -> Result<Self, Unconfined> {
-        let makings = Makings { task, root, preopens, folding, loaded, teller: Teller::unconnected() };
+        let makings = Makings { task, root, preopens, turns, folding, loaded, teller: Teller::unconnected() };
         let policy = makings.policy(None, None);
         let enclosure = Enclosure::new(&makings.task.confinement, &policy)?;
         let ready = if makings.task.start { None } else { makings.ready(policy).ok() };
@@ -94,7 +97,7 @@ impl Template {
         .map_err(unconfined)?;
         #[cfg(feature = "test-walls")]
         if let Some(misbehaviour) = test.misbehaviour {
-            super::misbehave::misbehave(misbehaviour, &makings.teller);
+            super::misbehave::misbehave(misbehaviour, &makings.teller, &makings.turns);
         }
         let mut ready = match (own, ready) {
             (None, Some(ready)) => ready,
@@ -140,6 +143,7 @@ impl Makings {
             root: self.root.try_clone().map_err(failed)?,
             stdio: Stdio::Channel,
             preopens: self.preopens.clone(),
+            turns: Arc::clone(&self.turns),
             folding: self.folding.clone(),
         };
         guest::host(&self.task.confinement, guest, &self.teller)

@@ -21,7 +21,7 @@ pub use reader::{Frame, Progress, Reader};
 /// Largest frame, its header included, in bytes.
 pub const MAX_FRAME: usize = 1 << 20;
 /// Most descriptors that come with one frame.
-pub const MAX_FDS: usize = 4;
+pub const MAX_FDS: usize = 6;
 /// Pieces of output that are sent with one call.
 const MAX_PARTS: usize = 16;
 

@@ -2,7 +2,7 @@
 //! then forks a child for each, which confines itself further and runs one fresh instance.
 //!
 //! The zygote itself never runs guest code. A child has no descriptor of the zygote's but its own
-//! channel, the root directory and the standard streams: the control socket is closed first thing,
+//! channel, the root directory, the turns that it takes with other guests and the standard streams: the control socket is closed first thing,
 //! and the zygote reads no message ahead, so that nothing of a later test is in the memory or among
 //! the descriptors that a fork copies.
 
@@ -12,7 +12,7 @@ use super::protocol::{FromWorker, TestsTask, ToWorker, bounded};
 use super::template::Template;
 use super::wire;
 use crate::kernel::{seccomp::Profile, sys};
-use crate::wasi::Preopens;
+use crate::wasi::{Preopens, Turns};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_si
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 /// A test that is to be run.
 struct Next {
@@ -39,20 +40,21 @@ enum Heard {
 }
 
 /// Serves tests until the supervisor has no more. Returns the exit status of the process.
-pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: OwnedFd) -> u8 {
+pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: OwnedFd, turns: Turns) -> u8 {
+    let turns = Arc::new(turns);
     let preopens = match guest::preopens(task.confinement.layout, &root) {
         Ok(preopens) => preopens,
         Err(error) => return super::main::give_up(&control, Unconfined::failed("root directory", error)),
     };
     let folding = guest::folding(&task.confinement, &root);
-    let template = match prepare(&control, task, code, root, preopens, folding) {
+    let template = match prepare(&control, task, [code, root], Arc::clone(&turns), preopens, folding) {
         Ok(Some(template)) => template,
         Ok(None) => return 0,
         Err(why) => return super::main::give_up(&control, why),
     };
     let mut next = None;
     loop {
-        match step(&control, &mut next) {
+        match step(&control, &turns, &mut next) {
             Ok(Step::Again) => {}
             Ok(Step::End) => return 0,
             Ok(Step::Child(zygote, Next { test, channel, asking, .. })) => {
@@ -68,8 +70,8 @@ pub(super) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: Owne
 fn prepare(
     control: &OwnedFd,
     task: TestsTask,
-    code: OwnedFd,
-    root: OwnedFd,
+    [code, root]: [OwnedFd; 2],
+    turns: Arc<Turns>,
     preopens: Preopens,
     folding: Vec<Vec<u8>>,
 ) -> Result<Option<Template>, Unconfined> {
@@ -86,7 +88,7 @@ fn prepare(
     };
     confine::filter(confinement, Profile::Zygote)?;
     let seccomp = confinement.walls.effective().seccomp;
-    let template = Template::new(task, root, preopens, folding, loaded)?;
+    let template = Template::new(task, root, preopens, turns, folding, loaded)?;
     say(&FromWorker::Ready(enforced, seccomp))?;
     Ok(Some(template))
 }
@@ -99,7 +101,7 @@ enum Step {
     Child(Pid, Next),
 }
 
-fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
+fn step(control: &OwnedFd, turns: &Turns, next: &mut Option<Next>) -> io::Result<Step> {
     let test = match next.take() {
         Some(test) => test,
         None => match hear(control)? {
@@ -114,6 +116,8 @@ fn step(control: &OwnedFd, next: &mut Option<Next>) -> io::Result<Step> {
     let id = test.id;
     drop(test);
     let Some(exit) = attend(control, pid, id, next)? else { return Ok(Step::End) };
+    // It may have been killed in the middle of one.
+    turns.give_up();
     let (code, signal) = match exit {
         sys::Exit::Code(code) => (code, 0),
         sys::Exit::Signal(signal) => (0, signal),

@@ -3,7 +3,7 @@
 
 use cargo_sandbox::access::{GrantId, OperationSet, RawFrame, RawViolation};
 use cargo_sandbox::policy::{Grant, GrantPattern, PathPattern, Policy, Provenance, Scope};
-use cargo_sandbox::wasi::{Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream};
+use cargo_sandbox::wasi::{Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream, Turns};
 use std::io::IoSlice;
 use wasmtime::{Engine, Linker, Module, Store, Val};
 
@@ -129,6 +129,7 @@ fn no_length_of_a_guest_makes_the_host_copy_it() {
         env: Vec::new(),
         stdio: Stdio::Channel,
         alone: false,
+        turns: std::sync::Arc::new(Turns::new().unwrap()),
         folding: cargo_sandbox::wasi::Folding::default(),
         sink: Box::new(Nobody),
     })

@@ -2,13 +2,18 @@
 //! two guests and somebody outside of any wall in one directory.
 //!
 //! `CARGO_SANDBOX_RACE_ROUNDS=1000000` lets those two try so many things, behind each wall.
+//!
+//! Who did it: outsiders may write everywhere, so what they make or move to `safe` is no escape. These never do.
+//! One only changes a directory with a link, the other only two directories of `free` with each other; so a
+//! `k` in `safe` was made or brought there by a guest.
 
 use crate::wasi_support::*;
 use cargo_sandbox::kernel::landlock::{look, usable_abi};
 use cargo_sandbox::kernel::{LandlockLevel, plan, restrict};
 use cargo_sandbox::policy::{Component, Exception, Policy};
-use cargo_sandbox::wasi::Mode;
-use std::sync::atomic::Ordering;
+use cargo_sandbox::wasi::{Mode, Turns};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn a_directory_swapped_with_a_link_never_leads_out() {
@@ -140,8 +145,54 @@ fn escaped(place: &Place) -> Vec<String> {
     found
 }
 
-/// Two guests and an outsider, so many rounds each. What got out, and how many rounds went well.
-fn race(rounds: u64, seed: u64, mode: Mode, landlock: bool) -> (Vec<String>, u64) {
+/// What an outsider does in the directories that the guests move.
+#[derive(Clone, Copy, PartialEq)]
+enum Outside {
+    /// It watches: not even for a moment may a `k` be in `safe`.
+    Watches,
+    /// It moves them too. Then a guest may bring a wrong one, but must take it back.
+    Moves,
+}
+
+/// A `k` that was in `safe` while it was looked at.
+fn seen_in_safe(place: &Place) -> Option<String> {
+    use rustix::fs::{AtFlags, CWD, Mode as Bits, OFlags, fstat, open, openat, statat};
+    for name in ["a", "b", "deep/a"] {
+        let path = place.path("box/safe").join(name);
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(held) = open(&path, directory, Bits::empty()) else { continue };
+        // Held, so that no other file gets its number.
+        let k = || openat(&held, "k", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Bits::empty());
+        let Ok(first) = k() else { continue };
+        // The directory may have been moved away before somebody made it, and back when it was gone.
+        let is_there = statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|there| there.st_ino == fstat(&held).unwrap().st_ino);
+        if is_there && k().is_ok_and(|k| fstat(k).unwrap().st_ino == fstat(&first).unwrap().st_ino) {
+            return Some(format!("safe/{name}/k was there for a moment"));
+        }
+    }
+    None
+}
+
+/// Does what an outsider does until told to stop.
+fn outside(place: &Place, outside: Outside, stop: &AtomicBool) -> Vec<String> {
+    let (a, b) = (place.path("box/free/a"), place.path("box/free/b"));
+    let mut seen = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        match outside {
+            Outside::Watches => seen.extend(seen_in_safe(place)),
+            Outside::Moves => {
+                use rustix::fs::{CWD, RenameFlags, renameat_with};
+                // Often one of the two is not there.
+                let _ = renameat_with(CWD, &a, CWD, &b, RenameFlags::EXCHANGE);
+            }
+        }
+    }
+    seen
+}
+
+/// Two guests and outsiders, so many rounds each. What got out, and how many rounds went well.
+fn race(rounds: u64, seed: u64, mode: Mode, landlock: bool, moves: Outside) -> (Vec<String>, u64) {
     let place = place();
     place.file("box/sub/f", "granted").file("box/x", "").file("box/f", "").file("out/f", "secret");
     for directory in ["box/free/deep", "box/safe/deep"] {
@@ -150,8 +201,11 @@ fn race(rounds: u64, seed: u64, mode: Mode, landlock: bool) -> (Vec<String>, u64
     place.link("box/other", "../out");
     guest("wasi_race");
     let (stop, outsider) = swapping(place.path("box/sub"), place.path("box/other"));
+    let turns = Turns::new().unwrap();
     let guests = [seed, seed + 1].map(|seed| {
         let mut run = run();
+        // As two tests of one command have them, each in a worker of its own.
+        run.turns = Arc::new(turns.another().unwrap());
         (run.policy, run.mode) = (shared(&place), mode);
         let confined = landlock.then(|| plan(&run.policy, usable_abi(), &look));
         let (at, rounds, seed) =
@@ -163,10 +217,14 @@ fn race(rounds: u64, seed: u64, mode: Mode, landlock: bool) -> (Vec<String>, u64
             run.start("wasi_race", &[&at, &rounds, &seed])
         })
     });
-    let ended = guests.map(|guest| guest.join().expect("it ends"));
-    stop.store(true, Ordering::Relaxed);
+    let (ended, mut found) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| outside(&place, moves, &stop));
+        let ended = guests.map(|guest| guest.join().expect("it ends"));
+        stop.store(true, Ordering::Relaxed);
+        (ended, other.join().unwrap())
+    });
     assert!(outsider.join().unwrap() > 0, "somebody was at work outside");
-    let mut found = escaped(&place);
+    found.extend(escaped(&place));
     let mut well = 0;
     for ended in ended {
         found.extend(ended.lines.iter().filter(|line| line.starts_with("escape")).cloned());
@@ -177,14 +235,14 @@ fn race(rounds: u64, seed: u64, mode: Mode, landlock: bool) -> (Vec<String>, u64
 
 /// Many short races, since what gets out could be moved away again.
 #[track_caller]
-fn races(mode: Mode, landlock: bool, escapes: impl Fn(&str) -> bool) {
+fn races(mode: Mode, landlock: bool, outside: Outside, escapes: impl Fn(&str) -> bool) {
     let all: u64 =
         std::env::var("CARGO_SANDBOX_RACE_ROUNDS").map_or(6_000, |text| text.parse().expect("a number"));
     let each = 1_000;
     let (mut tried, mut well, mut seed) = (0, 0, 1);
     let mut found = Vec::new();
     while tried < all {
-        let (escaped, done) = race(each, seed, mode, landlock);
+        let (escaped, done) = race(each, seed, mode, landlock, outside);
         found.extend(
             escaped.into_iter().filter(|text| escapes(text)).map(|text| format!("seed {seed}: {text}")),
         );
@@ -197,16 +255,26 @@ fn races(mode: Mode, landlock: bool, escapes: impl Fn(&str) -> bool) {
 
 #[test]
 fn two_guests_and_an_outsider_get_nothing_out_by_the_wasi_wall_alone() {
-    races(Mode::Enforce, false, |_| true);
+    races(Mode::Enforce, false, Outside::Watches, |_| true);
 }
 
 #[test]
 fn two_guests_and_an_outsider_get_nothing_out_by_both_walls() {
-    races(Mode::Enforce, true, |_| true);
+    races(Mode::Enforce, true, Outside::Watches, |_| true);
+}
+
+#[test]
+fn an_outsider_who_moves_what_they_move_gets_nothing_out_by_the_wasi_wall_alone() {
+    races(Mode::Enforce, false, Outside::Moves, |_| true);
+}
+
+#[test]
+fn an_outsider_who_moves_what_they_move_gets_nothing_out_by_both_walls() {
+    races(Mode::Enforce, true, Outside::Moves, |_| true);
 }
 
 /// Landlock knows no exceptions and no link texts: what it holds alone is the box.
 #[test]
 fn two_guests_and_an_outsider_get_nothing_out_by_landlock_alone() {
-    races(Mode::Off, true, |text| text.starts_with("escape") || text.starts_with("outside"));
+    races(Mode::Off, true, Outside::Moves, |text| text.starts_with("escape") || text.starts_with("outside"));
 }

@@ -150,6 +150,25 @@ fn two_tests_that_write_the_same_name_in_tmp_never_meet() {
     }
 }
 
+/// One that was taken over can keep others waiting until its time is up, and no longer; which shows that the
+/// guests of all zygotes take turns.
+#[test]
+fn tests_take_turns_in_changing_names_and_get_back_that_of_one_that_is_killed() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().canonicalize().unwrap();
+    let package = package(&[(OperationSet::FS_ALL, dir.to_str().unwrap(), Scope::Always)]);
+    let held = Duration::from_secs(2);
+    let holds = TestRun { misbehaviour: Some(Misbehaviour::Hold), time: Some(held), ..test(0, "ok") };
+    // While it is held the other zygote comes to the one that creates: one waits behind each that runs.
+    let fill = (1..4).map(|id| TestRun { time: Some(Duration::from_millis(200)), ..test(id, "loop") });
+    let creates = TestRun { time: Some(Duration::from_secs(20)), ..on(4, "create", &dir.join("f")) };
+    let suite = run_in(package, None, 2, [holds].into_iter().chain(fill).chain([creates]).collect());
+    assert_eq!(*suite.end(0), guest(GuestOutcome::TimedOut(held)));
+    assert_eq!(*suite.end(4), guest(GuestOutcome::Exited(0)));
+    let waited = suite.results[&4].duration;
+    assert!(waited > held / 5, "it waited: {waited:?}");
+}
+
 #[test]
 fn the_grant_of_a_case_is_its_own_in_the_kernel_too() {
     let tmp = tempfile::tempdir().unwrap();

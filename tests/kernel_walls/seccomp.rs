@@ -160,6 +160,7 @@ fn host_functions(dir: &std::path::Path) {
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential).unwrap();
     rustix::fs::fsync(&file).unwrap();
     rustix::fs::fdatasync(&file).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let time = Timespec { tv_sec: 1, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::futimens(&file, &times).unwrap();

@@ -9,7 +9,7 @@ use cargo_sandbox::policy::{Decider, Policy};
 use cargo_sandbox::runner::run::{Subject, confined};
 use cargo_sandbox::runner::{Guest, Setup, StrategyChoice};
 use cargo_sandbox::wasi::{
-    Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream, real_root, top_level,
+    Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream, Turns, real_root, top_level,
 };
 use cargo_sandbox::worker::{Confined, LandlockLevel, Launcher, Layout, RunJob, RunListener, Walls};
 use std::fs::File;
@@ -110,6 +110,7 @@ impl World for Here {
             env: Vec::new(),
             stdio: Stdio::Channel,
             alone: false,
+            turns: Arc::new(Turns::new().expect("files in memory")),
             folding: Folding::default(),
             sink: Box::new(Ear(Arc::clone(&heard))),
         });

@@ -9,7 +9,7 @@ use cargo_sandbox::policy::{
     Scope,
 };
 use cargo_sandbox::policy::{Decider, EnvPattern};
-use cargo_sandbox::wasi::{Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stop, Stream};
+use cargo_sandbox::wasi::{Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stop, Stream, Turns};
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::os::unix::ffi::OsStrExt;
@@ -103,6 +103,8 @@ pub struct Run {
     pub folding: Vec<PathBuf>,
     /// The test is the only one of its process.
     pub alone: bool,
+    /// Its own, unless it is to be one of several guests of one command.
+    pub turns: Arc<Turns>,
     /// Called with the number of lines that the guest has written, so that the test can act between steps.
     pub after_line: Option<Box<dyn FnMut(usize) + Send>>,
 }
@@ -131,6 +133,7 @@ pub fn run() -> Run {
         origin: None,
         folding: Vec::new(),
         alone: false,
+        turns: Arc::new(Turns::new().unwrap()),
         after_line: None,
     }
 }
@@ -240,6 +243,7 @@ impl Run {
             args,
             env: self.env,
             stdio: self.stdio,
+            turns: self.turns,
             sink: Box::new(Recorder(Arc::clone(&seen), self.after_line)),
         })
         .unwrap();
