@@ -249,10 +249,13 @@ fn no_configuration_of_the_repository_decides() {
     let mut configurations = vec![
         "[target.wasm32-wasip1]\nrunner = \"wasmtime\"\n".to_owned(),
         "[target.'cfg(target_os = \"wasi\")']\nrunner = \"true\"\n".to_owned(),
-        "[env]\nRUSTDOC = { value = \"true\", force = true }\nRUST_TEST_NOCAPTURE = \"1\"\n\
-         TMPDIR = { value = \"/nowhere\", force = true }\nPATH = { value = \"/nowhere\", force = true }\n\
-         CARGO_MANIFEST_DIR = { value = \"/\", force = true }\nCI = \"1\"\n"
-            .to_owned(),
+        // Where there is no rustup, cargo finds rustc by this `PATH`: without the folders of the machine nothing is built.
+        format!(
+            "[env]\nRUSTDOC = {{ value = \"true\", force = true }}\nRUST_TEST_NOCAPTURE = \"1\"\n\
+             TMPDIR = {{ value = \"/nowhere\", force = true }}\nPATH = {{ value = \"/nowhere:{}\", force = true }}\n\
+             CARGO_MANIFEST_DIR = {{ value = \"/\", force = true }}\nCI = \"1\"\n",
+            std::env::var("PATH").expect("a path")
+        ),
     ];
     // Each alone is tried in `src/build/rustdoc.rs`; here, that it is this list which counts.
     for given in [

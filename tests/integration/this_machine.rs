@@ -258,6 +258,8 @@ fn under_another_root_a_place_is_protected_by_what_it_is_outside() {
         let (file, words) = words.split_last().unwrap();
         command = cargo_sandbox(&bench.path, words);
         command.args(flags).arg(file).env("HOME", at("home"));
+        // Not in there, wherever the machine has them.
+        command.env("CARGO_HOME", "/nowhere/cargo").env("RUSTUP_HOME", "/nowhere/rustup");
         run(command)
     };
     // All of it, and what is called as a place of the system is none.
