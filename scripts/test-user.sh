@@ -77,7 +77,7 @@ mount --bind "$home/scratch" target/tmp
 for test in "${tests[@]}"; do
   printf 'test-user: %s as %s\n' "${test##*/}" "$user" >&2
   as_user env -i HOME="$home" USER="$user" PATH="$home/toolchain/bin:$home/bin:/usr/local/bin:/usr/bin:/bin" \
-    LANG=C.UTF-8 CARGO_TERM_COLOR=never "$test" "$@"
+    CARGO="$home/toolchain/bin/cargo" LANG=C.UTF-8 CARGO_TERM_COLOR=never "$test" "$@"
 done
 INSIDE
 )
