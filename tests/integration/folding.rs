@@ -56,7 +56,7 @@ fn the_wasi_wall_decides_by_the_names_that_directories_have() {
             random_programs_neither_read_nor_change_what_is_excepted,
         ),
     ];
-    mounted("the_wasi_wall_decides_by_the_names_that_directories_have", |mount| {
+    mounted("folding::the_wasi_wall_decides_by_the_names_that_directories_have", |mount| {
         assert!(is_known(mount), "a FUSE file system may fold");
         for (name, check) in checks {
             println!("{name}");
@@ -350,7 +350,7 @@ fn what_does_not_fold_behaves_the_same_when_it_may() {
 /// The whole program, with the kernel's walls, in a package that lies on such a file system.
 #[test]
 fn the_binary_knows_by_itself_and_every_wall_agrees() {
-    mounted("the_binary_knows_by_itself_and_every_wall_agrees", |mount| {
+    mounted("folding::the_binary_knows_by_itself_and_every_wall_agrees", |mount| {
         let package = mount.join("package");
         for folder in ["src", "data", "out"] {
             fs::create_dir_all(package.join(folder)).unwrap();
@@ -413,7 +413,7 @@ fn the_binary_knows_by_itself_and_every_wall_agrees() {
 /// Layers of others are as they are; mounts inside are found by the names around them.
 #[test]
 fn mounts_are_known_by_what_they_are_and_where() {
-    mounted("mounts_are_known_by_what_they_are_and_where", |mount| {
+    mounted("folding::mounts_are_known_by_what_they_are_and_where", |mount| {
         let other = tempfile::tempdir().unwrap();
         let other = other.path().canonicalize().unwrap();
         for folder in [mount.join("lower"), mount.join("within"), other.join("plain"), other.join("layers")] {

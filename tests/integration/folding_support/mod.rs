@@ -11,7 +11,7 @@ use std::process::Command;
 const VARIABLE: &str = "CARGO_SANDBOX_TEST_MOUNT";
 
 /// Runs `body` with a folder in which a fresh folding file system is mounted, in another process: this
-/// test again, started where mounts are its own. `name` is the test's.
+/// test again, started where mounts are its own. `name` is the test's, with its module.
 pub(crate) fn mounted(name: &str, body: impl FnOnce(&Path)) {
     if let Some(folder) = std::env::var_os(VARIABLE) {
         // The device came as standard input.
@@ -27,19 +27,23 @@ pub(crate) fn mounted(name: &str, body: impl FnOnce(&Path)) {
         "this test mounts a file system of its own and needs /dev/fuse: `modprobe fuse`, and for who is not root \
          `chmod 666 /dev/fuse`, as most distributions have it",
     );
-    let status = Command::new("unshare")
+    let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
         .arg(&folder)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(VARIABLE, &folder)
-        .status()
+        .stderr(std::process::Stdio::inherit())
+        .output()
         .expect("`unshare` of util-linux starts");
+    let (status, said) = (output.status, String::from_utf8_lossy(&output.stdout));
+    println!("{said}");
     assert!(
         status.success(),
         "in a namespace of its own: {status}. Where nothing ran, `unshare -Urm true` must work: on some systems \
          `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or `kernel.unprivileged_userns_clone=1`"
     );
+    assert!(said.contains("test result: ok. 1 passed;"), "no test is called `{name}`");
 }
 
 /// The key by which names are looked for: as several real file systems do it, all at once.
