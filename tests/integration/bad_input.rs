@@ -228,6 +228,28 @@ fn a_worker_that_nobody_started_or_an_older_one_did_says_so_and_ends() {
 }
 
 #[test]
+fn a_worker_keeps_no_descriptor_that_it_was_not_meant_to_have() {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
+    // The other end of our pipe is its descriptor 9, and nothing else.
+    let mut child = command("sh")
+        .args(["-c", "exec \"$0\" __worker 9>&1 >/dev/null"])
+        .arg(crate::common::binary())
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut kept = child.stdout.take().expect("a pipe");
+    let mut end = [rustix::event::PollFd::new(&kept, rustix::event::PollFlags::IN)];
+    let wait = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+    let ready = rustix::event::poll(&mut end, Some(&wait)).expect("a pipe");
+    let ended = child.try_wait().expect("a child");
+    drop(ours);
+    child.wait().expect("it ends");
+    assert_eq!((ready, ended), (1, None), "it waits for its task, and has closed what it inherited");
+    assert_eq!(std::io::Read::read(&mut kept, &mut [0]).expect("a pipe"), 0);
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn without_landlock_nothing_runs_and_the_message_says_what_to_do() {
     let fixture = Fixture::copy("copy-file");
