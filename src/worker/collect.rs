@@ -238,6 +238,14 @@ mod tests {
             heard.hear_message(violation(&format!("/{i}"))).unwrap();
         }
         assert!(heard.hear_message(violation("/one more")).is_err());
+        for _ in 0..MAX_ORIGINS {
+            heard.hear_message(FromWorker::Origin(vec![])).unwrap();
+        }
+        assert!(heard.hear_message(FromWorker::Origin(vec![])).is_err());
+        for _ in 0..16 {
+            heard.hear_message(FromWorker::Limited("memory".to_owned())).unwrap();
+        }
+        assert!(heard.hear_message(FromWorker::Limited("memory".to_owned())).is_err());
         heard.hear_message(FromWorker::Ended(Ended::Exited(0), vec![])).unwrap();
         assert!(heard.hear(&Frame { kind: Kind::Stdout, body: b"late" }).is_err());
     }

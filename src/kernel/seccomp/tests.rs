@@ -63,6 +63,15 @@ fn no_profile_allows_what_leaves_the_walls() {
     }
 }
 
+/// What a device is told, or a terminal is made to read, is an `ioctl` too.
+#[test]
+fn a_device_is_only_asked_what_it_is() {
+    let asks = one_of(1, &[0x5401, 0x5413, 0x541b]).unwrap();
+    for profile in Profile::ALL {
+        assert_eq!(allowed(profile).unwrap()[&libc::SYS_ioctl], asks, "{profile:?}");
+    }
+}
+
 #[test]
 fn loading_allows_whatever_a_later_profile_needs() {
     let load = allowed(Profile::Load).unwrap();
