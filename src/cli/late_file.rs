@@ -14,6 +14,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+/// How often somebody else may make or remove a report between two looks.
+const MOST_RACES: usize = 64;
 /// Links that are followed on the way to a file, as the kernel does it.
 const MOST_LINKS: usize = 40;
 /// What `/proc` calls itself (linux/magic.h).
@@ -63,6 +65,25 @@ impl Place {
             Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH,
         )?
         .into())
+    }
+
+    /// Opens what has the name for writing, or makes it; and whether it was made. Several runners that are
+    /// started with the same report do so at one time.
+    fn open_or_make(&self) -> io::Result<(File, bool)> {
+        for _ in 0..MOST_RACES {
+            match self.open(OFlags::WRONLY) {
+                Err(Errno::NOENT) => {}
+                Err(Errno::NXIO) if self.stat().is_ok_and(|stat| kind(&stat) == FileType::Fifo) => {
+                    return Err(io::Error::other("no process reads from this pipe"));
+                }
+                result => return Ok((result?, false)),
+            }
+            match self.open(OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL) {
+                Err(Errno::EXIST) => {}
+                result => return Ok((result?, true)),
+            }
+        }
+        Err(Errno::AGAIN.into())
     }
 
     /// Writes a new file beside it, under a name that nobody can have foreseen, with the owner, as far as
@@ -234,13 +255,7 @@ impl LateFile {
                 (openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())?.into(), None, false)
             }
             Found::Name(place) => {
-                let (file, new) = match place.open(OFlags::WRONLY) {
-                    Err(Errno::NOENT) => (place.open(OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?, true),
-                    Err(Errno::NXIO) if place.stat().is_ok_and(|stat| kind(&stat) == FileType::Fifo) => {
-                        return Err(io::Error::other("no process reads from this pipe"));
-                    }
-                    result => (result?, false),
-                };
+                let (file, new) = place.open_or_make()?;
                 if file.metadata()?.is_file() {
                     match standard(&file) {
                         // What else is written there must not be lost.
@@ -390,6 +405,23 @@ mod tests {
         file.write_all(b"the ")?;
         file.write_all(b"verdict")?;
         file.flush()
+    }
+
+    #[test]
+    fn many_open_one_that_is_not_there_at_the_same_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..200 {
+            let path = folder.path().join(format!("r{round}.json"));
+            let start = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        LateFile::open(&path).expect("it can be made, or is there");
+                    });
+                }
+            });
+        }
     }
 
     #[test]
