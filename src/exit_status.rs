@@ -7,7 +7,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
     /// 0: fine.
-    Fine,
+    Success,
     /// What the guest exited with (`sandbox-run`, no violation).
     Guest(u8),
     /// 2: wrong use of the command line.
@@ -38,7 +38,7 @@ impl ExitStatus {
     /// The number the process exits with.
     pub const fn code(self) -> u8 {
         match self {
-            Self::Fine => 0,
+            Self::Success => 0,
             Self::Guest(code) => code,
             Self::Usage => 2,
             Self::Unavailable => 69,
@@ -74,7 +74,7 @@ impl ExitStatus {
             Self::Failed => 8,
             Self::Unused => 9,
             Self::Gained => 10,
-            Self::Guest(0) | Self::Fine => 12,
+            Self::Guest(0) | Self::Success => 12,
             Self::Guest(_) => 11,
         }
     }
@@ -103,7 +103,7 @@ mod tests {
             Failed,
             Unused,
             Guest(3),
-            Fine,
+            Success,
         ];
         for (i, first) in order.iter().enumerate() {
             for second in &order[i..] {

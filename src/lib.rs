@@ -2,7 +2,7 @@
 //! own WASI host functions, Landlock and seccomp. ARCHITECTURE.md has the map.
 
 pub mod access;
-pub mod build;
+pub mod cargo;
 pub mod cli;
 pub mod compile;
 pub mod diagnostic;

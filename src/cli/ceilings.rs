@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
 use crate::policy::{Ceiling, CommandLineGrants, Lookup, Manifests, Membership, Places};
 use crate::runner::Failure;
-use crate::runner::places::Disk;
+use crate::runner::fs_lookup::Disk;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind::{NotADirectory, NotFound};
@@ -107,7 +107,7 @@ fn configured_target_dir(places: &Places, repository: &Path) -> Option<PathBuf> 
     if passes(&file, repository).unwrap_or(true) {
         return None;
     }
-    let folder = crate::build::config::target_dir(&fs::read_to_string(file).ok()?)?;
+    let folder = crate::cargo::config::target_dir(&fs::read_to_string(file).ok()?)?;
     Some(home.parent()?.join(folder))
 }
 

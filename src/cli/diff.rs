@@ -6,7 +6,7 @@ use super::check;
 use super::output::Outputs;
 use super::{merge, options, policies, run};
 use crate::access::OperationSet;
-use crate::build::metadata::{Package, Workspace};
+use crate::cargo::metadata::{Package, Workspace};
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::{Exception, Grant, PackagePolicy, Provenance, compare};
@@ -163,7 +163,7 @@ fn say(args: &DiffArgs, found: &Difference, outputs: &mut Outputs) -> ExitStatus
     } else if !args.output.quiet {
         check::print(&render(found));
     }
-    outputs.close(if found.gained.is_empty() { ExitStatus::Fine } else { ExitStatus::Gained })
+    outputs.close(if found.gained.is_empty() { ExitStatus::Success } else { ExitStatus::Gained })
 }
 
 fn render(found: &Difference) -> String {

@@ -14,14 +14,14 @@ pub(super) fn completions(shell: clap_complete::Shell) -> ExitStatus {
     clap_complete::generate(shell, &mut Cli::command(), "cargo-sandbox", &mut script);
     // A reader that has seen enough is not a failure.
     let _ = io::stdout().write_all(&script);
-    ExitStatus::Fine
+    ExitStatus::Success
 }
 
 /// Writes `cargo-sandbox.1` and one page for each command into `directory`; the pages of `run` and
 /// `test` also under the names that `cargo help sandbox-run` looks for.
 pub(super) fn man(directory: &Path) -> ExitStatus {
     match write_pages(directory) {
-        Ok(()) => ExitStatus::Fine,
+        Ok(()) => ExitStatus::Success,
         Err(error) => {
             output::fatal(&format!("cannot write man pages to `{}`: {error}", directory.display()));
             ExitStatus::Fault

@@ -2,6 +2,7 @@
 
 #[expect(missing_docs, reason = "flattened groups are documented at their types")]
 pub mod args;
+mod atomic_file;
 mod attempts;
 mod ceilings;
 mod check;
@@ -10,7 +11,6 @@ mod docs;
 mod doctest;
 mod first_look;
 mod fix;
-mod late_file;
 mod merge;
 mod options;
 mod output;
@@ -24,7 +24,7 @@ mod why;
 
 use crate::exit_status::ExitStatus;
 use crate::kernel::process;
-use crate::worker::phases::{Phase, reached};
+use crate::worker::protocol::timings::{Phase, reached};
 use args::{Cli, Command};
 use clap::Parser;
 use std::ffi::OsString;
@@ -46,7 +46,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Err(error) => {
             // Help that cannot be written because its reader is gone is no failure.
             let _ = error.print();
-            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Fine }.into();
+            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Success }.into();
         }
     };
     reached(Phase::Arguments);

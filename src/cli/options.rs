@@ -1,11 +1,11 @@
 //! From what was typed to what it means for the other modules.
 
 use super::args::{CargoArgs, Color, Compiler, Landlock, OutputArgs, PolicyArgs, WallArgs};
-use crate::build::CargoFlags;
+use crate::cargo::CargoFlags;
 use crate::kernel::LandlockLevel;
 use crate::policy::{CommandLineGrants, Flag};
 use crate::runner::{Setup, StrategyChoice};
-use crate::worker::Walls;
+use crate::worker::protocol::Walls;
 
 /// Cargo's flags, colour and loudness included, which are ours as well as cargo's.
 pub(super) fn cargo_flags(cargo: &CargoArgs, output: &OutputArgs) -> CargoFlags {

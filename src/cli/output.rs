@@ -1,7 +1,7 @@
 //! Which reporters there are, and what is said when there is nothing to report.
 
 use super::args::{Color, MessageFormat, OutputArgs};
-use super::late_file::LateFile;
+use super::atomic_file::AtomicFile;
 use super::options::ci;
 use crate::diagnostic::Diagnostic;
 use crate::event::{KernelReport, Report, RunEvent};
@@ -173,12 +173,12 @@ impl Outputs {
 }
 
 /// The files that were asked for, all of them or none.
-fn files(args: &OutputArgs) -> Result<[Option<LateFile>; 3], ExitStatus> {
+fn files(args: &OutputArgs) -> Result<[Option<AtomicFile>; 3], ExitStatus> {
     let named = [("--report", &args.report), ("--junit", &args.junit), ("--sarif", &args.sarif)];
-    let mut opened: [Option<LateFile>; 3] = [None, None, None];
+    let mut opened: [Option<AtomicFile>; 3] = [None, None, None];
     let wrong = open_all(&named, args.message_format, &mut opened).err();
     let Some(message) = wrong else { return Ok(opened) };
-    opened.into_iter().flatten().for_each(LateFile::undo);
+    opened.into_iter().flatten().for_each(AtomicFile::undo);
     fatal(&message);
     Err(ExitStatus::Usage)
 }
@@ -186,12 +186,12 @@ fn files(args: &OutputArgs) -> Result<[Option<LateFile>; 3], ExitStatus> {
 fn open_all(
     named: &[(&str, &Option<PathBuf>); 3],
     format: MessageFormat,
-    opened: &mut [Option<LateFile>; 3],
+    opened: &mut [Option<AtomicFile>; 3],
 ) -> Result<(), String> {
     let failed = |path: &Path, error: io::Error| format!("cannot create `{}`: {error}", path.display());
     for (index, (flag, path)) in named.iter().enumerate() {
         let Some(path) = path else { continue };
-        let file = LateFile::open(path).map_err(|error| failed(path, error))?;
+        let file = AtomicFile::open(path).map_err(|error| failed(path, error))?;
         let (before, rest) = opened.split_at_mut(index);
         let file = rest[0].insert(file);
         let same =

@@ -3,10 +3,10 @@
 use super::args::PolicyArgs;
 use super::ceilings::{Then, ceiling};
 use super::options;
-use crate::build::metadata::{Package, Workspace};
+use crate::cargo::metadata::{Package, Workspace};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::policy::{self, Loaded, Lookup, Manifests, PackagePolicy, Places};
-use crate::runner::places::{Beneath, Disk};
+use crate::runner::fs_lookup::{Beneath, Disk};
 use crate::runner::{Failure, cache_dir, home_dir};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

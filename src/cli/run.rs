@@ -7,19 +7,19 @@ use super::options;
 use super::output::{self, Outputs};
 use super::policies::{self, Permissions};
 use super::{unused, vcs};
-use crate::build::command::{Built, CargoCommand, Goal, TargetFlags};
-use crate::build::metadata::{Package, TargetKind as BuildKind, Workspace};
-use crate::build::owner::Packages;
-use crate::build::select::{self, Chosen};
-use crate::build::{CargoFlags, WASIP1, target};
+use crate::cargo::command::{Built, CargoCommand, Goal, TargetFlags};
+use crate::cargo::metadata::{Package, TargetKind as BuildKind, Workspace};
+use crate::cargo::owner::Packages;
+use crate::cargo::select::{self, Chosen};
+use crate::cargo::{CargoFlags, WASIP1, target};
 use crate::event::{KernelReport, Report, RunEvent, TargetReport};
 use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{self, Program, Subject};
 use crate::runner::{Failure, Setup, audit_note, metadata_dir, prepare, source, strategies, verdict};
-use crate::worker::Launcher;
-use crate::worker::phases::{self, Phase, reached};
+use crate::worker::protocol::timings::{self, Phase, reached};
+use crate::worker::supervisor::Launcher;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -206,7 +206,7 @@ pub(super) fn execute(
     let result = run::run(program, guest, launcher, setup, interrupt, find_packages)?;
     outputs.event(&RunEvent::TargetFinished(result.0.clone()));
     if setup.timings {
-        output::plain(&phases::line());
+        output::plain(&timings::line());
     }
     Ok(result)
 }

@@ -2,23 +2,23 @@
 
 use super::args::RunnerArgs;
 use super::attempts::Attempts;
-use super::doctest::{CRATES, Handed};
+use super::doctest::{CRATES, RunnerRecord};
 use super::first_look::{OF_PROGRAM, first_look};
 use super::options;
 use super::output::{Outputs, fatal};
 use super::run::{execute, report, subject};
 use super::{policies, unused};
-use crate::build::CargoFlags;
-use crate::build::metadata::{Package, TargetKind as BuildKind, Workspace};
-use crate::build::owner::Packages;
+use crate::cargo::CargoFlags;
+use crate::cargo::metadata::{Package, TargetKind as BuildKind, Workspace};
+use crate::cargo::owner::Packages;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::run::{Program, Subject};
 use crate::runner::{Failure, current_dir, metadata_dir, source, verdict};
-use crate::worker::Launcher;
-use crate::worker::phases::{Phase, reached};
+use crate::worker::protocol::timings::{Phase, reached};
+use crate::worker::supervisor::Launcher;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
@@ -39,7 +39,7 @@ pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
         Ok(inbox) => inbox,
         Err(error) => return untold(&error, ExitStatus::Fault),
     };
-    let mut handed = args.doc_tests.as_ref().map(|_| Handed::of(file(&args)));
+    let mut handed = args.doc_tests.as_ref().map(|_| RunnerRecord::of(file(&args)));
     let status = Outputs::during_judging(
         &args.output,
         unused::to_report(unused::level(&args.policy, false)),
@@ -97,7 +97,7 @@ fn run_file(
     begun: Instant,
     launcher: &Launcher,
     found: &Found,
-    handed: Option<&mut Handed>,
+    handed: Option<&mut RunnerRecord>,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
     outputs.command = "runner";
@@ -226,7 +226,7 @@ fn kind_of(file: &Path, package: Option<&Package>) -> (TargetKind, String) {
         Some(name) if folder == "deps" || folder == "examples" => (TargetKind::Test, name.to_owned()),
         _ if folder == "examples" => (TargetKind::Example, stem),
         _ => {
-            let is = |target: &&crate::build::metadata::Target| {
+            let is = |target: &&crate::cargo::metadata::Target| {
                 target.kind == BuildKind::Example && target.name == stem
             };
             let example = package.is_some_and(|package| package.targets.iter().any(|target| is(&target)));

@@ -9,10 +9,10 @@ use super::output::{Outputs, fatal};
 use super::policies::{self, Permissions};
 use super::run::{build, open_workspace, subject};
 use super::{unused, vcs};
-use crate::build::command::{Artifact, Built, Goal, TargetFlags};
-use crate::build::metadata::{Package, TargetKind, Workspace};
-use crate::build::owner::Packages;
-use crate::build::{CargoFlags, WASIP1, config, sandbox_dir, select};
+use crate::cargo::command::{Artifact, Built, Goal, TargetFlags};
+use crate::cargo::metadata::{Package, TargetKind, Workspace};
+use crate::cargo::owner::Packages;
+use crate::cargo::{CargoFlags, WASIP1, config, sandbox_dir, select};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{KernelReport, Report, RunEvent, TargetReport, TestId, TestReport, TestVerdict};
 use crate::exit_status::ExitStatus;
@@ -20,9 +20,9 @@ use crate::policy::{MOST_MISTAKES, PackagePolicy};
 use crate::report::{escape, merge};
 use crate::runner::interrupt::Interrupt;
 use crate::runner::libtest::{self, Layout};
-use crate::runner::test::{self as tests, Filter, Ignored, Means, Options, Shard, Suite};
+use crate::runner::test::{self as tests, Context, Filter, Ignored, Options, Shard, Suite};
 use crate::runner::{Failure, audit_note, verdict};
-use crate::worker::Launcher;
+use crate::worker::supervisor::Launcher;
 use clap::Parser;
 use std::io::{self, Write};
 use std::process::Command;
@@ -40,7 +40,7 @@ pub(super) fn test(args: TestArgs) -> ExitStatus {
         Err(error) => {
             // Help that cannot be written because its reader is gone is no failure.
             let _ = error.print();
-            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Fine };
+            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Success };
         }
     };
     let format = libtest.format.as_deref();
@@ -117,7 +117,7 @@ fn run_tests(
     let setup = options::setup(&args.walls, args.policy.audit || !args.policy.fix.is_empty());
     let mut report = Report {
         command: "sandbox-test".to_owned(),
-        status: ExitStatus::Fine,
+        status: ExitStatus::Success,
         kernel: KernelReport::default(),
         audit: setup.audit,
         targets: Vec::new(),
@@ -134,10 +134,10 @@ fn run_tests(
             let text = format!("{} ({NATIVE})", binary_name(harness));
             outputs.event(&RunEvent::Status { verb: "Executable", text });
         }
-        return Ok(ExitStatus::Fine);
+        return Ok(ExitStatus::Success);
     }
     let launcher = Launcher::new();
-    let means = Means {
+    let context = Context {
         launcher: &launcher,
         setup: &setup,
         interrupt: &interrupt,
@@ -147,7 +147,7 @@ fn run_tests(
     let mut find_packages = || Packages::load(flags, &workspace.current_dir).unwrap_or_default();
     let mut tell = |event| outputs.event(&event);
     let mut tested = if libtest.list {
-        let (listed, tested) = tests::list(&suites, &run, means, &mut find_packages, &mut tell)?;
+        let (listed, tested) = tests::list(&suites, &run, context, &mut find_packages, &mut tell)?;
         for harness in &native {
             let text = format!("tests of {} are not listed: {NATIVE}", binary_name(harness));
             outputs.event(&RunEvent::Message(Diagnostic::new(Severity::Note, "", text)));
@@ -155,7 +155,7 @@ fn run_tests(
         report.status = report.status.or(print(&listed, libtest.format.as_deref() == Some("terse")));
         tested
     } else {
-        tests::run(&suites, &run, means, &mut find_packages, &mut tell)?
+        tests::run(&suites, &run, context, &mut find_packages, &mut tell)?
     };
     if !libtest.list {
         for harness in &native {
@@ -167,7 +167,7 @@ fn run_tests(
     }
     if doctest::wanted(args) && !libtest.list {
         for package in &packages {
-            let is_bad = |target| verdict::of_target(target, setup.audit) != ExitStatus::Fine;
+            let is_bad = |target| verdict::of_target(target, setup.audit) != ExitStatus::Success;
             let failed = args.fail_fast && tested.targets.iter().any(is_bad);
             let stopped = failed.then_some("another test had failed");
             let stopped =
@@ -176,7 +176,7 @@ fn run_tests(
             let documented = doctest::Documented { workspace, package, index: tested.targets.len() };
             match doctest::run(args, flags, documented, &run.filter, stopped, &interrupt, outputs) {
                 doctest::Done::Nothing => {}
-                doctest::Done::Ran { target, kernel, status } => {
+                doctest::Done::GuestResult { target, kernel, status } => {
                     report.status = report.status.or(status);
                     if tested.kernel == KernelReport::default() {
                         tested.kernel = kernel.unwrap_or_default();
@@ -228,7 +228,7 @@ fn run_tests(
     }
     fix::fix(&mut report, workspace, &fixing, &how, outputs);
     report.duration = begun.elapsed();
-    let quiet = libtest.list && report.status == ExitStatus::Fine && report.notes.is_empty();
+    let quiet = libtest.list && report.status == ExitStatus::Success && report.notes.is_empty();
     // A list is for whoever reads standard output: where all is well there is nothing else to say.
     Ok(if quiet { outputs.finish_silently(&report) } else { outputs.finish(&report) })
 }
@@ -409,8 +409,8 @@ fn print(listed: &[tests::ListedSuite], terse: bool) -> ExitStatus {
         }
     }
     match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitStatus::Fine,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Fine,
+        Ok(()) => ExitStatus::Success,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Success,
         Err(error) => {
             fatal(&format!("cannot write the list of tests: {error}"));
             ExitStatus::Fault

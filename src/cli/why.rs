@@ -6,8 +6,8 @@ use super::output::Outputs;
 use super::policies::{self, Permissions};
 use super::{options, run};
 use crate::access::{Access, Decision, GrantId, Operation, Resource};
-use crate::build::metadata::{Package, Workspace};
-use crate::build::select;
+use crate::cargo::metadata::{Package, Workspace};
+use crate::cargo::select;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::kernel::{self, LandlockLevel};
@@ -16,7 +16,7 @@ use crate::policy::{
 };
 use crate::report::escape;
 use crate::runner::Failure;
-use crate::runner::places::Disk;
+use crate::runner::fs_lookup::Disk;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -108,7 +108,7 @@ fn answer(
     } else if !args.output.quiet {
         check::print(&render(&why, covered, &help, &permissions));
     }
-    Ok(if why.allowed { ExitStatus::Fine } else { ExitStatus::Violation })
+    Ok(if why.allowed { ExitStatus::Success } else { ExitStatus::Violation })
 }
 
 /// The path that is decided on: the guest's view of `/tmp` first, then links.
@@ -246,18 +246,18 @@ fn landlock(
     // A test's process has the layer of its own policy on top of that of all tests.
     let plan = kernel::plan(policy, abi, &check::look);
     let look = check::look(path);
-    let mut answer = kernel::foretell(&plan, access.operation, path, look);
+    let mut answer = kernel::predict(&plan, access.operation, path, look);
     if args.test.is_some() && answer == kernel::Answer::Allows {
         let all = cut(&permissions.policy, &Scope::Test, bind);
         if all.grants.len() >= policy.grants.len() {
-            answer = kernel::foretell(&kernel::plan(&all, abi, &check::look), access.operation, path, look);
+            answer = kernel::predict(&kernel::plan(&all, abi, &check::look), access.operation, path, look);
         }
     }
     let wider = plan.rules.iter().filter(|rule| {
         let beneath = path.strip_prefix(rule.path.as_slice());
         beneath.is_some_and(|rest| rest.is_empty() || rule.path == b"/" || rest[0] == b'/')
     });
-    let wider: Vec<String> = wider.filter_map(|rule| rule.wider.clone()).collect();
+    let wider: Vec<String> = wider.filter_map(|rule| rule.overgrant.clone()).collect();
     match answer {
         kernel::Answer::Allows if allowed => ("allows", Vec::new()),
         kernel::Answer::Allows => ("allows", wider),

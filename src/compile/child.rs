@@ -1,8 +1,8 @@
 //! What the compile child does once it is confined: hostile bytes in, machine code out.
 
 use super::engine::{Strategy, engine};
-use super::facts::Facts;
 use super::limits;
+use super::module_info::ModuleInfo;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -27,20 +27,20 @@ pub enum CompileError {
 /// # Errors
 ///
 /// See [`CompileError`].
-pub fn compile(input: &mut File, output: &mut File, strategy: Strategy) -> Result<Facts, CompileError> {
+pub fn compile(input: &mut File, output: &mut File, strategy: Strategy) -> Result<ModuleInfo, CompileError> {
     let machine = |error: std::io::Error| CompileError::Machine(error.to_string());
     let mut wasm = Vec::new();
     input.take(MAX_WASM + 1).read_to_end(&mut wasm).map_err(machine)?;
     if wasm.len() as u64 > MAX_WASM {
         return Err(CompileError::TooMuch(format!("it is larger than {} MiB", MAX_WASM >> 20)));
     }
-    let facts = Facts::read(&wasm).map_err(CompileError::Module)?;
-    if facts.component {
-        return Ok(facts);
+    let module_info = ModuleInfo::read(&wasm).map_err(CompileError::Module)?;
+    if module_info.component {
+        return Ok(module_info);
     }
     limits::check(&wasm).map_err(CompileError::TooMuch)?;
     let engine = engine(strategy).map_err(|error| CompileError::Machine(format!("{error:#}")))?;
     let code = engine.precompile_module(&wasm).map_err(|error| CompileError::Module(format!("{error:#}")))?;
     output.write_all(&code).map_err(machine)?;
-    Ok(facts)
+    Ok(module_info)
 }

@@ -7,11 +7,11 @@
 pub mod cache;
 pub mod child;
 mod engine;
-pub mod facts;
 mod limits;
 mod load;
+pub mod module_info;
 
 pub use cache::{Cache, Key, Stamp};
 pub use engine::{Strategy, engine, fingerprint};
-pub use facts::Facts;
 pub use load::{LoadError, load};
+pub use module_info::ModuleInfo;

@@ -1,7 +1,7 @@
 //! Enforcing a [`Plan`] with Landlock (Documentation/userspace-api/landlock.rst).
 
 use super::abi;
-use super::plan::{Look, Plan, Rule};
+use super::plan::{FileKind, Plan, Rule};
 use super::rights::Rights;
 use super::status::{Enforced, Error, LandlockLevel, check, status};
 use super::sys;
@@ -17,15 +17,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// What is at an absolute path, without following any symbolic link.
-pub fn look(path: &[u8]) -> Look {
+pub fn look(path: &[u8]) -> FileKind {
     let file_type =
         open(path).and_then(|fd| rustix::fs::fstat(&fd)).map(|stat| FileType::from_raw_mode(stat.st_mode));
     match file_type {
-        Ok(FileType::Directory) => Look::Dir,
-        Ok(FileType::RegularFile) => Look::File,
-        Ok(FileType::Symlink) | Err(rustix::io::Errno::LOOP) => Look::Link,
-        Ok(_) => Look::Other,
-        Err(_) => Look::Missing,
+        Ok(FileType::Directory) => FileKind::Dir,
+        Ok(FileType::RegularFile) => FileKind::File,
+        Ok(FileType::Symlink) | Err(rustix::io::Errno::LOOP) => FileKind::Link,
+        Ok(_) => FileKind::Other,
+        Err(_) => FileKind::Missing,
     }
 }
 

@@ -1,7 +1,7 @@
 //! From an access to a decision: a trie over path components. Pure, and at most a microsecond
 //! among 10,000 grants.
 //!
-//! The laws, each a property test in `tests/integration/policy_laws.rs`: `deny` wins over everything, then
+//! The laws, each a property test in `tests/integration/policy_laws/mod.rs`: `deny` wins over everything, then
 //! `hide`, then protected places, then grants; the order of entries does not matter; what no entry
 //! covers is denied.
 

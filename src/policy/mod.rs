@@ -12,6 +12,7 @@ pub mod lint;
 pub mod matching;
 mod membership;
 pub mod model;
+mod mounts;
 pub mod pattern;
 mod places;
 pub mod protected;
@@ -21,7 +22,6 @@ mod select;
 mod suggest;
 mod trie;
 pub mod units;
-mod view;
 mod words;
 
 pub use ceiling::Ceiling;
@@ -32,11 +32,11 @@ pub use model::{
     Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
     PathBase, PathPattern, Policy, Provenance, Scope,
 };
+pub use mounts::{TMP, TmpNames, TmpView};
 pub use places::{Lookup, Places, Resolved};
 pub use resolve::{Loaded, MOST_MISTAKES, Manifests, Wasi, load};
 pub use select::{Bindings, TargetKind, case_matches};
 pub use suggest::{Suggested, Suggestion, Target, suggest};
-pub use view::{TMP, TmpNames, TmpView};
 
 #[cfg(test)]
 mod tests;

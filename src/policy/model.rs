@@ -1,7 +1,7 @@
 //! The validated form of a manifest's permissions. Plain data that crosses to the worker.
 
+use super::mounts::{TmpNames, TmpView};
 use super::pattern::literals;
-use super::view::{TmpNames, TmpView};
 use crate::access::{ExceptionId, GrantId, OperationSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

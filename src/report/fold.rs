@@ -1,9 +1,9 @@
 //! What a person can read of very much: one diagnostic for each cause, a bounded number of lines, and the rest counted.
 //! The formats for programs have all of it.
 
+use super::dedup::Distinct;
 use super::escape;
 use super::json::wire::{ResourceKind, Suggestion};
-use super::unite::United;
 use crate::access::Operation;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,16 +21,16 @@ const MOST_ENTRIES: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Cause<'r> {
     /// What is shown: its first access, with the counts and tests of all.
-    pub first: United<'r>,
+    pub first: Distinct<'r>,
     /// Its further accesses, each on another resource.
-    pub others: Vec<United<'r>>,
+    pub others: Vec<Distinct<'r>>,
 }
 
 /// Puts accesses together by their causes, in order of appearance.
-pub fn causes(united: Vec<United<'_>>) -> Vec<Cause<'_>> {
+pub fn causes(distinct: Vec<Distinct<'_>>) -> Vec<Cause<'_>> {
     let mut causes: Vec<Cause<'_>> = Vec::new();
     let mut places = BTreeMap::new();
-    for one in united {
+    for one in distinct {
         let place = *places.entry(one.violation.cause()).or_insert(causes.len());
         match causes.get_mut(place) {
             Some(known) => {
@@ -51,10 +51,14 @@ impl Cause<'_> {
 
     /// What else it was on, in a sentence; `None` if nothing.
     pub fn more(&self) -> Option<String> {
-        let all = || std::iter::once(&self.first).chain(&self.others).map(|united| united.violation);
+        let all = || std::iter::once(&self.first).chain(&self.others).map(|distinct| distinct.violation);
         let name = |bytes: &[u8]| format!("`{}`", short(&escape::line_bytes(bytes)));
-        let named: Vec<String> =
-            self.others.iter().take(NAMED).map(|united| name(&united.violation.resource.bytes())).collect();
+        let named: Vec<String> = self
+            .others
+            .iter()
+            .take(NAMED)
+            .map(|distinct| name(&distinct.violation.resource.bytes()))
+            .collect();
         match self.others.len() {
             0 => None,
             count if count <= NAMED => Some(format!("also {}", named.join(", "))),
@@ -80,7 +84,7 @@ impl Cause<'_> {
         let mut values = Vec::new();
         // A flag is no entry in a list.
         let Some((head, value)) = value_of(first) else { return Some(first.clone()) };
-        for one in self.others.iter().map(|united| united.violation.suggestion.as_ref()) {
+        for one in self.others.iter().map(|distinct| distinct.violation.suggestion.as_ref()) {
             let fits = one.filter(|one| {
                 (&one.manifest, &one.table, &one.key) == (&first.manifest, &first.table, &first.key)
             });

@@ -9,7 +9,7 @@ use super::human::{Human, Options};
 use super::json::wire::{Severity, TestVerdict, Verdict};
 use super::json::{Report as Wire, wire};
 use super::locate::{Location, Prefix};
-use super::{Reporter, Unused, escape, fold, render, summary, unite};
+use super::{Reporter, Unused, dedup, escape, fold, render, summary};
 use crate::diagnostic;
 use crate::event::RunEvent;
 use std::fmt::Write as _;
@@ -114,7 +114,7 @@ const MOST_ANNOTATIONS: usize = 50;
 /// as `unused` says, and the verdict.
 pub fn annotations(report: &Wire, prefix: &Prefix, unused: Unused) -> String {
     let mut text = String::new();
-    let causes = fold::causes(unite::wire(report));
+    let causes = fold::causes(dedup::wire(report));
     let mut shown = fold::by_kind(&causes);
     let rest = shown.split_off(shown.len().min(MOST_ANNOTATIONS));
     shown.sort_unstable();

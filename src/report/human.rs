@@ -5,7 +5,7 @@
 use super::excerpt::excerpt;
 use super::json::{Report as Wire, wire};
 use super::progress::Progress;
-use super::{Reporter, Unused, escape, fold, render, summary, unite};
+use super::{Reporter, Unused, dedup, escape, fold, render, summary};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GuestOutcome, RunEvent, TestId, TestReport, TestVerdict};
 use annotate_snippets::Renderer;
@@ -204,7 +204,7 @@ impl<W: Write> Human<W> {
 
     /// Each cause of violations as long as there is room, one of each kind first; then how many more there are.
     fn violations(&mut self, report: &Wire, renderer: &Renderer) {
-        let causes = fold::causes(unite::wire(report));
+        let causes = fold::causes(dedup::wire(report));
         let mut shown: BTreeMap<usize, String> = BTreeMap::new();
         for index in fold::by_kind(&causes) {
             let text = format!("{}\n", render::cause(&causes[index], renderer));
@@ -231,13 +231,13 @@ impl<W: Write> Human<W> {
     fn attempts(&mut self, test: &TestReport) -> String {
         let mut text = String::new();
         let violations: Vec<_> = test.violations.iter().map(wire::Violation::from).collect();
-        let united = unite::violations(&violations);
-        for (index, one) in united.iter().enumerate() {
+        let distinct = dedup::violations(&violations);
+        for (index, one) in distinct.iter().enumerate() {
             if !self.room.take_line(FOR_THE_END - 10) {
                 break;
             }
             if index == MOST_ATTEMPTS {
-                _ = writeln!(text, "{:>12} and {} more", "", united.len() - index);
+                _ = writeln!(text, "{:>12} and {} more", "", distinct.len() - index);
                 break;
             }
             _ = writeln!(text, "{:>12} {}", "", render::short_attempt(one.violation));
@@ -402,7 +402,7 @@ impl<W: Write> Reporter for Human<W> {
             self.print(text.strip_suffix('\n').unwrap_or(&text));
         }
         if self.options.verbose {
-            let granted = unite::used_by_crates(report);
+            let granted = dedup::used_by_crates(report);
             for (index, (grant, uses)) in granted.iter().enumerate() {
                 if !self.room.take_line(FOR_FAILURES) {
                     self.note(&format!("{} more grants for single crates were used", granted.len() - index));

@@ -4,7 +4,7 @@
 
 use super::json::Report;
 use super::json::wire::{Outcome, Target, Test, TestVerdict, Verdict, Violation};
-use super::{Reporter, escape, render, summary, unite};
+use super::{Reporter, dedup, escape, render, summary};
 use crate::event;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 use std::io::{self, Write};
@@ -147,10 +147,10 @@ fn set_output(case: &mut TestCase, output: &[u8]) {
 }
 
 fn violated<'v>(violations: impl IntoIterator<Item = &'v Violation>) -> TestCaseStatus {
-    let united = unite::violations(violations);
-    let titles: Vec<_> = united.iter().map(|united| render::title(united.violation)).collect();
+    let distinct = dedup::violations(violations);
+    let titles: Vec<_> = distinct.iter().map(|distinct| render::title(distinct.violation)).collect();
     let renderer = render::renderer(false);
-    let texts: Vec<_> = united.iter().map(|united| render::violation(united, &renderer)).collect();
+    let texts: Vec<_> = distinct.iter().map(|distinct| render::violation(distinct, &renderer)).collect();
     let mut status = failure(NonSuccessKind::Failure, "violated", &titles.join("; "), "");
     status.set_description(texts.join("\n"));
     status

@@ -127,11 +127,11 @@ fn too_mild(number: usize, of: usize, report: &Report) -> Option<String> {
 pub fn of_contents(report: &Report) -> ExitStatus {
     let violated = |violations: &[Violation]| {
         let counts = !report.audit && violations.iter().any(|violation| !violation.allowed);
-        if counts { ExitStatus::Violation } else { ExitStatus::Fine }
+        if counts { ExitStatus::Violation } else { ExitStatus::Success }
     };
-    let mut status = ExitStatus::Fine;
+    let mut status = ExitStatus::Success;
     for target in &report.targets {
-        status = status.or(target.outcome.as_ref().map_or(ExitStatus::Fine, of_outcome));
+        status = status.or(target.outcome.as_ref().map_or(ExitStatus::Success, of_outcome));
         status = status.or(violated(&target.violations));
         for test in &target.tests {
             status = status.or(of_test(test, target.kind == DOC)).or(violated(&test.violations));
@@ -147,7 +147,7 @@ const INTERRUPTED: &str = "interrupted";
 
 fn of_outcome(outcome: &Outcome) -> ExitStatus {
     match outcome {
-        Outcome::Exited { status: 0 } => ExitStatus::Fine,
+        Outcome::Exited { status: 0 } => ExitStatus::Success,
         Outcome::Exited { status } => ExitStatus::Guest(*status as u8),
         Outcome::Panicked {} => ExitStatus::Failed,
         Outcome::Trapped { .. } | Outcome::Limit { .. } | Outcome::Killed { .. } => ExitStatus::Trapped,
@@ -165,26 +165,26 @@ fn of_test(test: &Test, doc: bool) -> ExitStatus {
     });
     match test.verdict {
         TestVerdict::NotRun if test.reason == INTERRUPTED => ExitStatus::Interrupted,
-        TestVerdict::Ignored | TestVerdict::NotRun => ExitStatus::Fine,
+        TestVerdict::Ignored | TestVerdict::NotRun => ExitStatus::Success,
         // No test passes that did not come to its own end.
         TestVerdict::Passed | TestVerdict::Flaky => match &test.outcome {
             Some(Outcome::TimedOut { .. }) if !doc => ExitStatus::TimedOut,
             Some(Outcome::Limit { .. } | Outcome::Killed { .. }) if !doc => ExitStatus::Failed,
             Some(Outcome::Interrupted {}) => ExitStatus::Interrupted,
-            _ => ExitStatus::Fine,
+            _ => ExitStatus::Success,
         },
         TestVerdict::Failed | TestVerdict::Killed => match &test.outcome {
             Some(Outcome::Interrupted {}) => ExitStatus::Interrupted,
             _ => ExitStatus::Failed,
         },
         TestVerdict::Violated if test.passed == Some(true) => ExitStatus::Violation,
-        TestVerdict::Violated => ExitStatus::Violation.or(ended.unwrap_or(ExitStatus::Fine)),
+        TestVerdict::Violated => ExitStatus::Violation.or(ended.unwrap_or(ExitStatus::Success)),
         TestVerdict::TimedOut => ExitStatus::TimedOut,
     }
 }
 
 fn without_unused(status: ExitStatus) -> ExitStatus {
-    if status == ExitStatus::Unused { ExitStatus::Fine } else { status }
+    if status == ExitStatus::Unused { ExitStatus::Success } else { status }
 }
 
 impl Report {

@@ -5,6 +5,7 @@
 //! own words. The end of the human output, JUnit, SARIF and annotations are made from it, so that
 //! they can be made from a merged report too.
 
+pub mod dedup;
 pub mod escape;
 mod excerpt;
 pub mod fold;
@@ -19,7 +20,6 @@ pub mod progress;
 pub mod render;
 pub mod sarif;
 pub mod summary;
-pub mod unite;
 
 use crate::diagnostic::Severity;
 use crate::event::{Report, RunEvent};

@@ -1,10 +1,10 @@
 //! Diagnostics as rustc prints them, through annotate-snippets. Every text is escaped here, so that
 //! what comes out may be written to a terminal as it is.
 
+use super::dedup::Distinct;
 use super::escape;
 use super::fold::{self, Cause};
 use super::json::wire::{Grant, Place, Suggestion, UnusedGrant, Violation};
-use super::unite::United;
 use crate::diagnostic::{Diagnostic, Severity};
 use annotate_snippets::{
     Annotation, AnnotationKind, Group, Level, Origin, Padding, Renderer, Snippet, Title,
@@ -69,22 +69,22 @@ pub fn reason(violation: &Violation) -> String {
 }
 
 /// All notes of a violation, the reason first.
-pub fn notes(united: &United<'_>) -> Vec<String> {
-    let violation = united.violation;
+pub fn notes(distinct: &Distinct<'_>) -> Vec<String> {
+    let violation = distinct.violation;
     let mut notes = vec![reason(violation)];
     if !violation.note.is_empty() {
         notes.push(escape::line(&violation.note).into_owned());
     }
-    let times = if united.count == 1 { String::new() } else { format!("{} times", united.count) };
+    let times = if distinct.count == 1 { String::new() } else { format!("{} times", distinct.count) };
     let tests: Vec<_> =
-        united.tests.iter().take(TESTS_NAMED).map(|test| format!("`{}`", escape::line(test))).collect();
+        distinct.tests.iter().take(TESTS_NAMED).map(|test| format!("`{}`", escape::line(test))).collect();
     let mut place = match tests.len() {
         0 => String::new(),
         1 => format!("in test {}", tests[0]),
         _ => format!("in tests {}", tests.join(", ")),
     };
-    if united.tests.len() > TESTS_NAMED {
-        place += &format!(" and {} more", united.tests.len() - TESTS_NAMED);
+    if distinct.tests.len() > TESTS_NAMED {
+        place += &format!(" and {} more", distinct.tests.len() - TESTS_NAMED);
     }
     let both = [times, place].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
     if !both.is_empty() {
@@ -119,9 +119,9 @@ pub fn short_attempt(violation: &Violation) -> String {
 }
 
 /// A violation with its source line, its notes and what would allow it.
-pub fn violation(united: &United<'_>, renderer: &Renderer) -> String {
-    let violation = united.violation;
-    shown(violation, title(violation), notes(united), violation.suggestion.as_ref(), renderer)
+pub fn violation(distinct: &Distinct<'_>, renderer: &Renderer) -> String {
+    let violation = distinct.violation;
+    shown(violation, title(violation), notes(distinct), violation.suggestion.as_ref(), renderer)
 }
 
 fn shown(

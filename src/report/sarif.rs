@@ -2,10 +2,10 @@
 //! <https://docs.oasis-open.org/sarif/sarif/v2.1.0/>). Rules are the operations. Only the parts of
 //! the format that are used have a type here; a test holds them to the official schema.
 
+use super::dedup::{self, Distinct};
 use super::json::Report;
 use super::json::wire::{Outcome, Verdict};
 use super::locate::{Location as Place, Prefix};
-use super::unite::{self, United};
 use super::{Reporter, Unused, escape, render, summary};
 use crate::access::Operation;
 use crate::diagnostic::Severity;
@@ -167,7 +167,7 @@ struct Region {
 impl Log {
     fn new(report: &Report, prefix: &Prefix, unused: Unused) -> Self {
         let mut results: Vec<_> =
-            unite::wire(report).iter().map(|united| violation(united, prefix)).collect();
+            dedup::wire(report).iter().map(|distinct| violation(distinct, prefix)).collect();
         if let Some(severity) = unused.severity(report) {
             let level = if severity == Severity::Error { "error" } else { "warning" };
             for grant in &report.unused {
@@ -240,14 +240,14 @@ fn rules() -> Vec<Rule> {
         .collect()
 }
 
-fn violation(united: &United<'_>, prefix: &Prefix) -> Finding {
-    let violation = united.violation;
+fn violation(distinct: &Distinct<'_>, prefix: &Prefix) -> Finding {
+    let violation = distinct.violation;
     let mut text = render::title(violation);
     let attribution = render::attribution(violation);
     if !attribution.is_empty() {
         text += &format!("\nfrom {attribution}");
     }
-    for note in render::notes(united) {
+    for note in render::notes(distinct) {
         text += &format!("\n{note}");
     }
     if let Some(suggestion) = &violation.suggestion {
@@ -270,7 +270,7 @@ fn violation(united: &United<'_>, prefix: &Prefix) -> Finding {
             origin.map_or("", |origin| &origin.package),
             origin.map_or("", |origin| &origin.frame.function),
         ]),
-        occurrence_count: united.count,
+        occurrence_count: distinct.count,
     }
 }
 

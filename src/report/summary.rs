@@ -35,7 +35,7 @@ pub fn facts(report: &Report) -> String {
         }
     }
     match report.status() {
-        ExitStatus::Fine => {}
+        ExitStatus::Success => {}
         ExitStatus::Guest(code) => parts.push(format!("exit status {code}, the guest's own")),
         status => parts.push(format!("exit status {}", status.code())),
     }

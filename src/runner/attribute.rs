@@ -3,12 +3,12 @@
 
 use super::source::read_snippet;
 use crate::access::{Frame, Origin, RawFrame, RawViolation};
-use crate::build::owner::{Packages, of_registry};
-use crate::compile::Facts;
+use crate::cargo::owner::{Packages, of_registry};
+use crate::compile::ModuleInfo;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GrantPlace, GrantUse, GuestOutcome, Snippet, Suggestion, Violation};
 use crate::policy::{PackagePolicy, Provenance};
-use crate::symbols::{self, StuckCall};
+use crate::symbols::{self, UnsupportedCall};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -201,16 +201,16 @@ pub fn trap_note(outcome: &GuestOutcome, origin: &Origin) -> Diagnostic {
     Diagnostic::new(Severity::Note, "trap", format!("{why} in `{}`{place}", frame.function))
 }
 
-/// The code of [`stuck_notes`].
-pub const STUCK: &str = "unreachable-call";
+/// The code of [`unsupported_notes`].
+pub const UNSUPPORTED: &str = "unreachable-call";
 
 /// What the program contains that can never reach the host: it fails inside the guest, where no
 /// wall sees it.
-pub fn stuck_notes(facts: &Facts) -> Vec<Diagnostic> {
-    facts.stuck_calls.iter().map(stuck_note).collect()
+pub fn unsupported_notes(module_info: &ModuleInfo) -> Vec<Diagnostic> {
+    module_info.unsupported_calls.iter().map(unsupported_note).collect()
 }
 
-fn stuck_note(call: &StuckCall) -> Diagnostic {
+fn unsupported_note(call: &UnsupportedCall) -> Diagnostic {
     let mut callers: Vec<String> =
         call.callers.iter().map(|caller| format!("`{}`", caller.function)).collect();
     callers.dedup();
@@ -220,5 +220,5 @@ fn stuck_note(call: &StuckCall) -> Diagnostic {
         callers.join(", "),
         call.function
     );
-    Diagnostic::new(Severity::Note, STUCK, message)
+    Diagnostic::new(Severity::Note, UNSUPPORTED, message)
 }

@@ -1,9 +1,8 @@
 //! Why a command could not do what it was asked: the status, and what is said of it.
 
-use crate::build;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
-use crate::worker::WorkerError;
+use crate::worker::supervisor::WorkerError;
 use rustix::io::Errno;
 use std::path::PathBuf;
 
@@ -58,13 +57,13 @@ impl Failure {
     }
 }
 
-impl From<build::Error> for Failure {
-    fn from(error: build::Error) -> Self {
+impl From<crate::cargo::Error> for Failure {
+    fn from(error: crate::cargo::Error) -> Self {
         let status = match error.kind {
-            build::ErrorKind::Usage => ExitStatus::Usage,
-            build::ErrorKind::Manifest => ExitStatus::Manifest,
-            build::ErrorKind::Failed => ExitStatus::Failed,
-            build::ErrorKind::Interrupted => ExitStatus::Interrupted,
+            crate::cargo::ErrorKind::Usage => ExitStatus::Usage,
+            crate::cargo::ErrorKind::Manifest => ExitStatus::Manifest,
+            crate::cargo::ErrorKind::Failed => ExitStatus::Failed,
+            crate::cargo::ErrorKind::Interrupted => ExitStatus::Interrupted,
         };
         Self { status, messages: error.diagnostic.map(|diagnostic| *diagnostic).into_iter().collect() }
     }

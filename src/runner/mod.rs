@@ -3,9 +3,9 @@
 pub mod attribute;
 mod envelope;
 mod failure;
+pub mod fs_lookup;
 pub mod interrupt;
 pub mod libtest;
-pub mod places;
 mod prepare;
 pub mod run;
 pub mod source;
@@ -20,7 +20,8 @@ pub use prepare::{
     tier_up,
 };
 
-use crate::worker::{LandlockLevel, Walls};
+use crate::worker::protocol::Walls;
+use crate::worker::supervisor::LandlockLevel;
 
 /// How guests are compiled and confined.
 #[derive(Clone, Copy, Debug)]

@@ -3,13 +3,14 @@
 use super::interrupt::Interrupt;
 use super::{Failure, Setup, StrategyChoice};
 use crate::access::{Decision, Operation, Resource};
-use crate::build::object::MARKER;
+use crate::cargo::object::MARKER;
 use crate::compile::child::MAX_WASM;
-use crate::compile::{Cache, Facts, Stamp, Strategy};
+use crate::compile::{Cache, ModuleInfo, Stamp, Strategy};
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::{Decider, Policy};
-use crate::worker::{Artifact, Launcher, Layout, TierUp};
+use crate::worker::protocol::Layout;
+use crate::worker::supervisor::{Artifact, Launcher, TierUp};
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -42,7 +43,7 @@ pub struct Guest {
     /// Finished machine code.
     pub code: File,
     /// What the compile child read in it.
-    pub facts: Facts,
+    pub module_info: ModuleInfo,
     /// With which compiler.
     pub strategy: Strategy,
     /// How directories are offered to it.
@@ -134,7 +135,7 @@ fn prepare_now(
             }
         }
     }
-    let (Artifact { code, facts, not_kept, .. }, strategy) = match found {
+    let (Artifact { code, module_info, not_kept, .. }, strategy) = match found {
         Some(found) => found,
         None => (launcher.prepare(&mut wasm, *last, cache.as_ref()).map_err(failed)?, *last),
     };
@@ -148,15 +149,15 @@ fn prepare_now(
                 .help("make room there, or say `--no-cache`"),
         );
     }
-    if facts.component {
+    if module_info.component {
         let message = format!("`{}` is a component: wasip2 is not supported yet", path.display());
         return Err(failed(Diagnostic::error("module", message).help("build it for `wasm32-wasip1`")));
     }
-    if !facts.command {
+    if !module_info.command {
         let message = format!("`{}` is no program: it exports no `_start`", path.display());
         return Err(failed(Diagnostic::error("module", message)));
     }
-    let marked = facts.marker.as_deref() == Some(MARKER);
+    let marked = module_info.marker.as_deref() == Some(MARKER);
     if ours && !marked {
         let message = format!("`{}` was not linked with the object of cargo-sandbox", path.display());
         return Err(failed(
@@ -166,7 +167,7 @@ fn prepare_now(
         ));
     }
     let layout = if marked { Layout::Root } else { Layout::TopLevel };
-    Ok(Guest { wasm, stamp, code, facts, strategy, layout })
+    Ok(Guest { wasm, stamp, code, module_info, strategy, layout })
 }
 
 /// Opens a file that has an end: a device or a pipe may have none, and a larger file is no module that the

@@ -7,13 +7,15 @@ use super::prepare::tmp_as_text;
 use super::tmp::TmpRoot;
 use super::{Failure, Guest, Setup, attribute, environment};
 use crate::access::{Access, RawFrame, RawViolation};
-use crate::build::owner::Packages;
+use crate::cargo::owner::Packages;
 use crate::diagnostic::Diagnostic;
 use crate::event::{KernelReport, Suggestion, TargetReport};
 use crate::policy::{
     self, Bindings, Decider, GrantPattern, PackagePolicy, PathBase, Places, Policy, TargetKind,
 };
-use crate::worker::{Confined, Launcher, RunJob, RunListener, RunResult, Symboliser, real_root, root_at};
+use crate::worker::supervisor::{
+    Confined, Launcher, RunJob, RunListener, RunResult, Symboliser, real_root, root_at,
+};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -206,7 +208,7 @@ impl Listener<'_, '_> {
     ) -> TargetReport {
         let subject = self.subject;
         let workspace = &subject.places.workspace;
-        let mut notes = attribute::stuck_notes(&guest.facts);
+        let mut notes = attribute::unsupported_notes(&guest.module_info);
         let trapped =
             !result.backtrace.is_empty() && matches!(result.outcome, crate::event::GuestOutcome::Trapped(_));
         let mut violations = Vec::new();

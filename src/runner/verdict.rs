@@ -7,7 +7,7 @@ use crate::exit_status::ExitStatus;
 /// The status that a guest's end stands for, violations aside.
 pub fn of_guest(outcome: &GuestOutcome) -> ExitStatus {
     match outcome {
-        GuestOutcome::Exited(0) => ExitStatus::Fine,
+        GuestOutcome::Exited(0) => ExitStatus::Success,
         // What a process can exit with has eight bits, as everywhere on Unix.
         GuestOutcome::Exited(code) => ExitStatus::Guest(*code as u8),
         GuestOutcome::Panicked => ExitStatus::Failed,
@@ -22,7 +22,7 @@ pub fn of_guest(outcome: &GuestOutcome) -> ExitStatus {
 pub fn of_test(verdict: TestVerdict) -> ExitStatus {
     match verdict {
         TestVerdict::Passed | TestVerdict::Flaky | TestVerdict::Ignored | TestVerdict::NotRun => {
-            ExitStatus::Fine
+            ExitStatus::Success
         }
         TestVerdict::Failed | TestVerdict::Killed => ExitStatus::Failed,
         TestVerdict::Violated { .. } => ExitStatus::Violation,
@@ -32,7 +32,7 @@ pub fn of_test(verdict: TestVerdict) -> ExitStatus {
 
 /// The status of one target. In audit, violations were allowed and do not count.
 pub fn of_target(target: &TargetReport, audit: bool) -> ExitStatus {
-    let mut status = target.outcome.as_ref().map_or(ExitStatus::Fine, of_guest);
+    let mut status = target.outcome.as_ref().map_or(ExitStatus::Success, of_guest);
     // What was heard before a fault counts too; the fault ranks above it.
     if target.notes.iter().any(|note| note.severity == Severity::Error) {
         status = ExitStatus::Fault;
@@ -87,12 +87,12 @@ mod tests {
         let fault = crate::runner::attribute::fault_note("why".to_owned());
         assert_eq!(of_target(&target(vec![fault]), false), ExitStatus::Fault);
         let note = crate::diagnostic::Diagnostic::warning("", "x");
-        assert_eq!(of_target(&target(vec![note]), false), ExitStatus::Fine);
+        assert_eq!(of_target(&target(vec![note]), false), ExitStatus::Success);
     }
 
     #[test]
     fn what_could_not_run_is_not_a_pass_of_a_violation() {
-        assert_eq!(of_test(TestVerdict::NotRun), ExitStatus::Fine);
+        assert_eq!(of_test(TestVerdict::NotRun), ExitStatus::Success);
         assert_eq!(of_test(TestVerdict::Violated { passed: true }), ExitStatus::Violation);
         assert_eq!(of_test(TestVerdict::Killed), ExitStatus::Failed);
     }

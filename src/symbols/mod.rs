@@ -8,14 +8,14 @@ mod dwarf;
 mod mangling;
 mod module;
 mod origin;
-mod stuck;
+mod unsupported_calls;
 
 use crate::access::{Frame, RawFrame};
 use std::fmt;
 
 pub use module::marker;
 pub use origin::{is_internal, is_std_path, origin};
-pub use stuck::{Caller, StuckCall, StuckKind, plain_path, stuck_calls};
+pub use unsupported_calls::{Caller, UnsupportedCall, UnsupportedKind, plain_path, unsupported_calls};
 
 /// Bytes of a function name, crate name or file name; what is longer is cut.
 pub const LONGEST_NAME: usize = 1024;

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use wasmparser::{BinaryReader, FunctionBody, KnownCustom, Name, NameSectionReader, Parser, Payload};
 
-/// The custom section with which [`crate::build::object`] marks a guest.
+/// The custom section with which [`crate::cargo::object`] marks a guest.
 const MARKER_SECTION: &str = "cargo-sandbox";
 /// Core modules that are looked at inside a component.
 const MOST_MODULES: usize = 64;

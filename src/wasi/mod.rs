@@ -6,6 +6,7 @@
 //! into our own table and never a descriptor of the process.
 
 mod clocks;
+mod cwd_cache;
 mod dir;
 mod env;
 mod fault;
@@ -19,7 +20,6 @@ mod moves;
 mod p1;
 mod poll;
 mod resolve;
-mod standing;
 mod stdio;
 mod table;
 mod turns;

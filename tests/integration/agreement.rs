@@ -172,7 +172,7 @@ fn unsaid(plan: &Plan, attempt: &Attempt) -> bool {
         plan.rules.iter().any(|rule| {
             let path = Path::new(std::ffi::OsStr::from_bytes(&rule.path));
             let covers = if rule.directory { place.starts_with(path) } else { place == path };
-            rule.wider.is_none() && covers && rule.rights.contains(right)
+            rule.overgrant.is_none() && covers && rule.rights.contains(right)
         })
     })
 }
@@ -184,7 +184,7 @@ fn gains_by_being_wider(plan: &Plan, attempt: &Attempt) -> bool {
     let at = |place: &Path, wider: bool| {
         let covering = plan.rules.iter().filter(|rule| {
             let path = Path::new(std::ffi::OsStr::from_bytes(&rule.path));
-            place.starts_with(path) && (rule.wider.is_some() || !wider)
+            place.starts_with(path) && (rule.overgrant.is_some() || !wider)
         });
         covering.fold(Rights::NONE, |all, rule| all.union(rule.rights)).intersection(Rights::OF_FILES)
     };
@@ -195,7 +195,7 @@ fn gains_by_being_wider(plan: &Plan, attempt: &Attempt) -> bool {
 fn shown(plan: &Plan) -> String {
     let rules = plan.rules.iter().map(|rule| {
         let path = String::from_utf8_lossy(&rule.path);
-        format!("\n  {:?} {path} {} {:?}", rule.grant, rule.rights, rule.wider)
+        format!("\n  {:?} {path} {} {:?}", rule.grant, rule.rights, rule.overgrant)
     });
     let narrower = plan
         .narrower
@@ -390,6 +390,6 @@ fn a_disagreement_is_noticed() {
     assert!(attempt.decided(&Decider::new(&policy)).is_some());
     assert!(!unsaid(&said, &Attempt::Read(root.join("b/x"))));
     let mut wider = said;
-    wider.rules[0].wider = Some("said".into());
+    wider.rules[0].overgrant = Some("said".into());
     assert!(!unsaid(&wider, &attempt));
 }

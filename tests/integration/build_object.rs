@@ -2,8 +2,8 @@
 
 use crate::build_support::{Project, Seen, flags, run};
 use crate::toolchain::{rustup_toolchain, tool};
-use cargo_sandbox::build::command::{Goal, TargetFlags};
-use cargo_sandbox::build::object;
+use cargo_sandbox::cargo::command::{Goal, TargetFlags};
+use cargo_sandbox::cargo::object;
 use std::fs;
 
 const MANIFEST: &str = r#"

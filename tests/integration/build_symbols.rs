@@ -1,9 +1,9 @@
 //! Frames of real guests: crates two levels down, with and without debug information.
 
 use crate::build_support::{Project, flags, run};
-use cargo_sandbox::build::command::{Goal, TargetFlags};
-use cargo_sandbox::build::owner::Packages;
-use cargo_sandbox::symbols::{self, StuckKind};
+use cargo_sandbox::cargo::command::{Goal, TargetFlags};
+use cargo_sandbox::cargo::owner::Packages;
+use cargo_sandbox::symbols::{self, UnsupportedKind};
 use std::fs;
 
 fn project() -> Project {
@@ -83,7 +83,7 @@ fn a_stripped_program_has_frames_without_an_origin() {
     assert_eq!(frames.len(), seen.opens[0].1.len());
     let frames: Vec<_> = frames.into_iter().flatten().collect();
     assert_eq!(symbols::origin(&frames), None);
-    assert_eq!(symbols::stuck_calls(&wasm).unwrap(), []);
+    assert_eq!(symbols::unsupported_calls(&wasm).unwrap(), []);
     assert_eq!(symbols::functions(&wasm).unwrap(), []);
 }
 
@@ -92,8 +92,8 @@ fn calls_that_never_reach_the_host_are_found_with_their_callers() {
     let project = project();
     let program = project.program(&flags("dev"));
     let wasm = fs::read(&program.file).unwrap();
-    let calls = symbols::stuck_calls(&wasm).unwrap();
-    let all: Vec<(StuckKind, &str, &str)> = calls
+    let calls = symbols::unsupported_calls(&wasm).unwrap();
+    let all: Vec<(UnsupportedKind, &str, &str)> = calls
         .iter()
         .flat_map(|call| {
             call.callers.iter().map(|c| (call.kind, call.function.as_str(), c.function.as_str()))
@@ -102,8 +102,8 @@ fn calls_that_never_reach_the_host_are_found_with_their_callers() {
     assert_eq!(
         all,
         [
-            (StuckKind::Process, "std::process::Command::spawn", "top::start"),
-            (StuckKind::Tcp, "std::net::TcpStream::connect", "top::main"),
+            (UnsupportedKind::Process, "std::process::Command::spawn", "top::start"),
+            (UnsupportedKind::Tcp, "std::net::TcpStream::connect", "top::main"),
         ]
     );
     let lines: Vec<u32> = calls
@@ -117,8 +117,8 @@ fn calls_that_never_reach_the_host_are_found_with_their_callers() {
         assert!(crates.contains(krate), "{krate} is not in {crates:?}");
     }
     let release = project.program(&flags("release"));
-    let calls = symbols::stuck_calls(&fs::read(&release.file).unwrap()).unwrap();
-    assert!(calls.iter().any(|call| call.kind == StuckKind::Process), "{calls:?}");
+    let calls = symbols::unsupported_calls(&fs::read(&release.file).unwrap()).unwrap();
+    assert!(calls.iter().any(|call| call.kind == UnsupportedKind::Process), "{calls:?}");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn what_the_test_harness_calls_is_not_the_programs_call() {
     project.write("src/main.rs", "fn main() {}\n#[test]\nfn works() {\n    mid_crate::go();\n}\n");
     let tests = project.build(Goal::Tests, &flags("dev"), &TargetFlags::default()).unwrap();
     let wasm = fs::read(&tests[0].file).unwrap();
-    assert_eq!(symbols::stuck_calls(&wasm).unwrap(), []);
+    assert_eq!(symbols::unsupported_calls(&wasm).unwrap(), []);
     let seen = run(&tests[0].file, &["works", "--nocapture"], &[]);
     let raw = &seen.opens.iter().find(|(path, _)| path == "/etc/hostname").unwrap().1;
     let frames: Vec<_> = symbols::symbolise(&wasm, raw).unwrap().into_iter().flatten().collect();
@@ -158,6 +158,6 @@ fn damaged_modules_are_errors_or_empty_answers() {
                 frames.iter().flatten().map(|frame| frame.function.len().max(frame.file.len())).max();
             assert!(longest <= Some(symbols::LONGEST_NAME));
         }
-        let _ = symbols::stuck_calls(&damaged).map(|calls| assert!(calls.len() < 20));
+        let _ = symbols::unsupported_calls(&damaged).map(|calls| assert!(calls.len() < 20));
     }
 }

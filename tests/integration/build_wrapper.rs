@@ -1,9 +1,9 @@
 //! Our wrapper keeps what the user has set, and cargo's errors become one clear message.
 
 use crate::build_support::{Project, flags};
-use cargo_sandbox::build::command::{CargoCommand, Goal, TargetFlags};
-use cargo_sandbox::build::metadata::Workspace;
-use cargo_sandbox::build::{CargoFlags, ErrorKind};
+use cargo_sandbox::cargo::command::{CargoCommand, Goal, TargetFlags};
+use cargo_sandbox::cargo::metadata::Workspace;
+use cargo_sandbox::cargo::{CargoFlags, ErrorKind};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -257,7 +257,7 @@ fn no_configuration_of_the_repository_decides() {
             std::env::var("PATH").expect("a path")
         ),
     ];
-    // Each alone is tried in `src/build/rustdoc.rs`; here, that it is this list which counts.
+    // Each alone is tried in `src/cargo/rustdoc.rs`; here, that it is this list which counts.
     for given in [
         "'--test-args=--skip=example', '--test-args', '--list'",
         "'--help', '-hV', '--version', '-C', 'help'",

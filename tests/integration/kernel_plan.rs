@@ -1,7 +1,7 @@
 //! What Landlock rules a policy becomes. Pure: the file system is a table.
 
 use cargo_sandbox::access::{ExceptionId, GrantId, Operation, OperationSet};
-use cargo_sandbox::kernel::{Look, Plan, Rights, plan};
+use cargo_sandbox::kernel::{FileKind, Plan, Rights, plan};
 use cargo_sandbox::policy::model::{
     Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern, Policy,
     Provenance, Scope,
@@ -9,13 +9,13 @@ use cargo_sandbox::policy::model::{
 use proptest::prelude::*;
 
 /// `/p/data.txt`, `/p/dir/{file,sub}`, `/p/tty` (a device), `/p/link` (a symbolic link).
-fn look(path: &[u8]) -> Look {
+fn look(path: &[u8]) -> FileKind {
     match path {
-        b"/" | b"/p" | b"/p/dir" | b"/p/dir/sub" | b"/tmp" | b"/tmp/run" => Look::Dir,
-        b"/p/data.txt" | b"/p/dir/file" => Look::File,
-        b"/p/tty" => Look::Other,
-        b"/p/link" => Look::Link,
-        _ => Look::Missing,
+        b"/" | b"/p" | b"/p/dir" | b"/p/dir/sub" | b"/tmp" | b"/tmp/run" => FileKind::Dir,
+        b"/p/data.txt" | b"/p/dir/file" => FileKind::File,
+        b"/p/tty" => FileKind::Other,
+        b"/p/link" => FileKind::Link,
+        _ => FileKind::Missing,
     }
 }
 
@@ -71,7 +71,7 @@ fn rules(plan: &Plan) -> Vec<String> {
     let wider = |wider: &Option<String>| if wider.is_some() { " (wider)" } else { "" };
     plan.rules
         .iter()
-        .map(|rule| format!("{} {}{}", text(&rule.path), rule.rights, wider(&rule.wider)))
+        .map(|rule| format!("{} {}{}", text(&rule.path), rule.rights, wider(&rule.overgrant)))
         .collect()
 }
 
@@ -112,10 +112,10 @@ fn writing_a_directory_reaches_its_parent_only_to_replace_the_directory() {
             "/p REMOVE_DIR|MAKE_DIR (wider)",
         ]
     );
-    let wider = plan.rules[0].wider.as_deref().unwrap();
+    let wider = plan.rules[0].overgrant.as_deref().unwrap();
     assert!(wider.contains("names in directories beneath `/p/dir` can be read"), "{wider}");
     let both = planned(vec![grant(OperationSet::FS_ALL, "/p/dir")], vec![]);
-    assert_eq!(both.rules[0].wider, None, "what may be listed needs no more than that");
+    assert_eq!(both.rules[0].overgrant, None, "what may be listed needs no more than that");
     assert_eq!(plan.narrower[0].path, b"/p/dir");
     assert!(plan.narrower[0].what.contains("once removed"), "{:?}", plan.narrower);
 }
@@ -126,7 +126,7 @@ fn the_private_directory_reaches_nothing_beside_it() {
     tmp.provenance.text = "{tmp}".into();
     let plan = planned(vec![tmp], vec![]);
     assert_eq!(plan.rules.len(), 1);
-    assert_eq!((plan.rules[0].path.as_slice(), &plan.rules[0].wider), (b"/tmp/run".as_slice(), &None));
+    assert_eq!((plan.rules[0].path.as_slice(), &plan.rules[0].overgrant), (b"/tmp/run".as_slice(), &None));
 
     let mut unbound = grant(OperationSet::FS_ALL, "/x");
     unbound.pattern = GrantPattern::Path(PathPattern { base: PathBase::Tmp, ..pattern("x") });
@@ -142,11 +142,11 @@ fn one_file_to_create_or_delete_needs_its_directory() {
         rules(&written),
         ["/p/data.txt WRITE_FILE|TRUNCATE", "/p WRITE_FILE|REMOVE_FILE|MAKE_REG|REFER|TRUNCATE (wider)"]
     );
-    let wider = written.rules[1].wider.as_deref().unwrap();
+    let wider = written.rules[1].overgrant.as_deref().unwrap();
     assert!(wider.contains("`/p/data.txt`") && wider.contains("every file beneath `/p`"), "{wider}");
     let absent = planned(vec![grant(of(Operation::Create), "/p/out.txt")], vec![]);
     assert_eq!(rules(&absent), ["/p WRITE_FILE|MAKE_DIR|MAKE_REG|MAKE_SYM|REFER (wider)"]);
-    assert!(absent.rules[0].wider.as_deref().unwrap().contains("`/p/out.txt` does not exist yet"));
+    assert!(absent.rules[0].overgrant.as_deref().unwrap().contains("`/p/out.txt` does not exist yet"));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn what_the_guest_cannot_make_needs_no_rule() {
 fn a_pattern_becomes_its_literal_prefix() {
     let plan = planned(vec![grant(READ, "/p/dir/*.json")], vec![]);
     assert_eq!(rules(&plan), ["/p/dir READ_FILE|READ_DIR (wider)"]);
-    assert!(plan.rules[0].wider.as_deref().unwrap().contains("`/p/dir/*.json` becomes all"));
+    assert!(plan.rules[0].overgrant.as_deref().unwrap().contains("`/p/dir/*.json` becomes all"));
     assert_eq!(rules(&planned(vec![grant(READ, "/p/data.txt/*")], vec![])), [""; 0]);
     assert_eq!(rules(&planned(vec![grant(READ, "/**/x")], vec![])), ["/ READ_FILE|READ_DIR (wider)"]);
 }
@@ -179,7 +179,7 @@ fn exceptions_are_said_or_take_the_whole_rule() {
     let within = planned(vec![grant(READ, "/p/dir")], vec![exception(ExceptionKind::Deny, "/p/dir/file")]);
     assert!(
         within.rules[0]
-            .wider
+            .overgrant
             .as_deref()
             .unwrap()
             .contains("`/p/dir/file`, as the kernel knows no exceptions")
@@ -190,7 +190,7 @@ fn exceptions_are_said_or_take_the_whole_rule() {
         let globbed = planned(vec![grant(READ, "/p/dir")], vec![exception(kind, "/**/x")]);
         assert_eq!(rules(&globbed), ["/p/dir READ_FILE|READ_DIR (wider)"]);
         assert_eq!(rules(&planned(vec![grant(READ, "/p/dir")], vec![exception(kind, "/tmp")])).len(), 1);
-        assert_eq!(planned(vec![grant(READ, "/p/dir")], vec![exception(kind, "/p/di")]).rules[0].wider, None);
+        assert_eq!(planned(vec![grant(READ, "/p/dir")], vec![exception(kind, "/p/di")]).rules[0].overgrant, None);
     }
 }
 
@@ -218,14 +218,14 @@ fn links_are_granted_where_they_lead() {
 #[test]
 fn what_the_kernel_cannot_tell_apart_is_said() {
     let by = Grant { by: vec!["serde".into()], ..grant(READ, "/p/dir") };
-    assert!(planned(vec![by], vec![]).rules[0].wider.as_deref().unwrap().contains("any crate"));
+    assert!(planned(vec![by], vec![]).rules[0].overgrant.as_deref().unwrap().contains("any crate"));
     let mut exact = grant(READ, "/p/dir");
     exact.pattern = GrantPattern::Path(PathPattern { exact: true, ..pattern("/p/dir") });
     assert!(
-        planned(vec![exact], vec![]).rules[0].wider.as_deref().unwrap().contains("beneath `/p/dir`, too")
+        planned(vec![exact], vec![]).rules[0].overgrant.as_deref().unwrap().contains("beneath `/p/dir`, too")
     );
     let create = planned(vec![grant(of(Operation::Create), "/p/dir")], vec![]);
-    assert!(create.rules[0].wider.as_deref().unwrap().contains("can be overwritten"));
+    assert!(create.rules[0].overgrant.as_deref().unwrap().contains("can be overwritten"));
 
     let stat = planned(vec![grant(of(Operation::Stat), "/p/dir")], vec![]);
     assert_eq!(stat.rules, []);
@@ -246,7 +246,7 @@ fn what_the_kernel_cannot_tell_apart_is_said() {
 #[test]
 fn hostile_names_are_shown_escaped() {
     let plan = planned(vec![grant(of(Operation::Create), "/p/a\n::error::\u{1b}[31m")], vec![]);
-    let wider = plan.rules[0].wider.as_deref().unwrap();
+    let wider = plan.rules[0].overgrant.as_deref().unwrap();
     assert!(!wider.contains(['\n', '\u{1b}']), "{wider:?}");
 }
 
@@ -303,9 +303,9 @@ proptest! {
             prop_assert!(!rule.rights.is_empty());
             prop_assert!(Rights::handled(abi).contains(rule.rights));
             prop_assert!(rule.rights.intersection(Rights::NEVER).is_empty());
-            prop_assert_eq!(rule.directory, look(&rule.path) == Look::Dir);
+            prop_assert_eq!(rule.directory, look(&rule.path) == FileKind::Dir);
             prop_assert!(rule.directory || Rights::OF_FILES.contains(rule.rights));
-            prop_assert!(!matches!(look(&rule.path), Look::Missing | Look::Link));
+            prop_assert!(!matches!(look(&rule.path), FileKind::Missing | FileKind::Link));
         }
     }
 

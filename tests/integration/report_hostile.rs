@@ -144,7 +144,7 @@ fn sarif_stays_valid_and_names_no_place_of_the_guests() {
 
 #[test]
 fn a_character_may_come_in_two_pieces() {
-    let report = run(cargo_sandbox::exit_status::ExitStatus::Fine, vec![]);
+    let report = run(cargo_sandbox::exit_status::ExitStatus::Success, vec![]);
     let output = |bytes: &[u8]| RunEvent::Output { test: None, bytes: bytes.to_vec() };
     let written = write(
         &[output(b"caf\xc3"), output(b"\xa9 \xf0\x9f"), output(b"\x99\x82\xe2\x80"), output(b"\xae\xff\n")],

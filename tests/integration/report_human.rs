@@ -266,7 +266,7 @@ fn a_run_of_tests() {
     "#);
 
     let quiet = Options { quiet: true, ..Options::default() };
-    assert_snapshot!(show_with(quiet, &events, &tests(ExitStatus::Fine, vec![test("a", TestVerdict::Passed)])), @r#"
+    assert_snapshot!(show_with(quiet, &events, &tests(ExitStatus::Success, vec![test("a", TestVerdict::Passed)])), @r#"
             FAIL [    0.004s] bytes::test_buf advance
     ──── output of bytes::test_buf advance ────
     thread panicked
@@ -291,7 +291,7 @@ fn a_run_of_tests() {
 
 #[test]
 fn quiet_says_nothing_when_all_is_well() {
-    let report = tests(ExitStatus::Fine, vec![test("a", TestVerdict::Passed)]);
+    let report = tests(ExitStatus::Success, vec![test("a", TestVerdict::Passed)]);
     let quiet = Options { quiet: true, ..Options::default() };
     assert_eq!(show_with(quiet, &events(&report)[..2], &report), "");
 }
@@ -308,7 +308,7 @@ fn a_guest_that_exits_with_a_number_of_ours() {
 
 #[test]
 fn what_is_enforced_is_told_from_what_a_newer_kernel_has_and_an_older_one_lacks() {
-    let mut report = run(ExitStatus::Fine, vec![]);
+    let mut report = run(ExitStatus::Success, vec![]);
     report.targets[0].grants.clear();
     report.kernel.landlock_abi = Some(9);
     report.kernel.landlock_kernel_abi = Some(11);
@@ -387,6 +387,6 @@ fn colour_is_only_ours() {
 fn output_that_does_not_end_its_line_is_not_run_into() {
     let output = |bytes: &[u8]| RunEvent::Output { test: None, bytes: bytes.to_vec() };
     let status = RunEvent::Status { verb: "Running", text: "next".to_owned() };
-    let shown = show(&[output(b"one "), output(b"two"), status], &run(ExitStatus::Fine, vec![]));
+    let shown = show(&[output(b"one "), output(b"two"), status], &run(ExitStatus::Success, vec![]));
     assert!(shown.starts_with("one two\n     Running next\n"), "{shown}");
 }

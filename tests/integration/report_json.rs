@@ -132,7 +132,7 @@ fn violations_of_tests_stand_with_the_tests() {
 
 #[test]
 fn a_grant_is_unused_only_if_no_target_used_it() {
-    let mut report = run(ExitStatus::Fine, vec![]);
+    let mut report = run(ExitStatus::Success, vec![]);
     let mut other = report.targets[0].clone();
     other.grants[1].uses = 1;
     assert_eq!(json::Report::from(&report).unused.len(), 1);

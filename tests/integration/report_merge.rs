@@ -28,7 +28,7 @@ fn wire(reports: &[Report]) -> Vec<json::Report> {
 #[test]
 fn uses_add_up_and_tests_are_put_together() {
     let shards = [
-        shard(ExitStatus::Fine, vec![test("a", TestVerdict::Passed)], [3, 0]),
+        shard(ExitStatus::Success, vec![test("a", TestVerdict::Passed)], [3, 0]),
         shard(ExitStatus::Violation, vec![test("b", TestVerdict::Violated { passed: true })], [0, 0]),
         shard(
             ExitStatus::Failed,
@@ -93,7 +93,7 @@ fn what_is_unused_is_for_the_whole_to_say() {
     assert_eq!((merged.unused.len(), merged.exit_status), (0, 0));
     let mut merged = merge(shards([1, 0])).expect("they go together");
     assert_eq!((merged.unused.len(), merged.exit_status), (1, 79));
-    merged.set_status(ExitStatus::Fine);
+    merged.set_status(ExitStatus::Success);
     merged.deny_unused();
     assert_eq!(merged.exit_status, 79);
     merged.set_status(ExitStatus::Violation);
@@ -103,14 +103,14 @@ fn what_is_unused_is_for_the_whole_to_say() {
 
 #[test]
 fn what_does_not_go_together_is_refused() {
-    let one = || shard(ExitStatus::Fine, vec![test("a", TestVerdict::Passed)], [1, 1]);
+    let one = || shard(ExitStatus::Success, vec![test("a", TestVerdict::Passed)], [1, 1]);
     assert_eq!(merge(vec![]), Err(MergeError::Empty));
     let twice = MergeError::SameTest { binary: "bytes::test_buf".to_owned(), name: "a".to_owned() };
     assert_eq!(merge(wire(&[one(), one()])), Err(twice));
-    let audit = Report { audit: true, ..shard(ExitStatus::Fine, vec![], [0, 0]) };
+    let audit = Report { audit: true, ..shard(ExitStatus::Success, vec![], [0, 0]) };
     assert_eq!(merge(wire(&[one(), audit])), Err(MergeError::Audit));
-    assert!(matches!(merge(wire(&[one(), run(ExitStatus::Fine, vec![])])), Err(MergeError::Command(..))));
-    let mut old = wire(&[shard(ExitStatus::Fine, vec![], [0, 0])]);
+    assert!(matches!(merge(wire(&[one(), run(ExitStatus::Success, vec![])])), Err(MergeError::Command(..))));
+    let mut old = wire(&[shard(ExitStatus::Success, vec![], [0, 0])]);
     old[0].tool.version = "0.0.1".to_owned();
     old.extend(wire(&[one()]));
     assert!(matches!(merge(old), Err(MergeError::Version(..))));
@@ -118,12 +118,12 @@ fn what_does_not_go_together_is_refused() {
 
 #[test]
 fn the_kernel_is_the_weakest_one() {
-    let mut weak = shard(ExitStatus::Fine, vec![test("b", TestVerdict::Passed)], [1, 1]);
+    let mut weak = shard(ExitStatus::Success, vec![test("b", TestVerdict::Passed)], [1, 1]);
     weak.kernel.landlock_abi = Some(2);
     weak.kernel.enforced = vec!["READ_FILE".to_owned()];
     weak.kernel.missing = vec!["TRUNCATE".to_owned()];
     weak.kernel.seccomp = false;
-    let strong = shard(ExitStatus::Fine, vec![test("a", TestVerdict::Passed)], [1, 1]);
+    let strong = shard(ExitStatus::Success, vec![test("a", TestVerdict::Passed)], [1, 1]);
     let merged = merge(wire(&[strong, weak])).expect("they go together");
     assert_eq!(merged.kernel.landlock_abi, Some(2));
     assert_eq!(merged.kernel.enforced, ["READ_FILE"]);
@@ -133,11 +133,11 @@ fn the_kernel_is_the_weakest_one() {
 
 #[test]
 fn runs_of_one_binary_stay_apart() {
-    let merged = merge(wire(&[run(ExitStatus::Fine, vec![]), run(ExitStatus::Guest(3), vec![])]))
+    let merged = merge(wire(&[run(ExitStatus::Success, vec![]), run(ExitStatus::Guest(3), vec![])]))
         .expect("they go together");
     assert_eq!(merged.targets.len(), 2);
     let targets = |report: &Report| -> Vec<TargetReport> { report.targets.clone() };
-    assert_eq!(targets(&run(ExitStatus::Fine, vec![])).len(), 1);
+    assert_eq!(targets(&run(ExitStatus::Success, vec![])).len(), 1);
     assert_eq!(merged.exit_status, 3);
 }
 
@@ -199,7 +199,7 @@ fn contents(choice: u32) -> Report {
     };
     let audit = next(4) == 0;
     if next(2) == 0 {
-        let mut report = run(ExitStatus::Fine, violations);
+        let mut report = run(ExitStatus::Success, violations);
         report.targets[0].outcome = outcome;
         return Report { audit, ..report };
     }
@@ -209,7 +209,7 @@ fn contents(choice: u32) -> Report {
         test.reason = "interrupted".to_owned();
     }
     let kind = ["test", "doc"][next(2)];
-    let mut report = tests(ExitStatus::Fine, vec![test]);
+    let mut report = tests(ExitStatus::Success, vec![test]);
     report.targets[0].kind = kind.to_owned();
     Report { audit, ..report }
 }
@@ -225,7 +225,7 @@ proptest! {
             .targets
             .iter()
             .map(|target| verdict::of_target(target, report.audit))
-            .fold(ExitStatus::Fine, ExitStatus::or);
+            .fold(ExitStatus::Success, ExitStatus::or);
         report.status = true_status;
         let honest = merge(wire(&[report.clone()])).expect("one goes with itself").status();
         prop_assert_eq!(honest, honest.or(true_status), "at least what the supervisor says");
@@ -242,9 +242,9 @@ proptest! {
 #[test]
 fn a_violation_under_the_word_passed_is_77() {
     let mut report = run(ExitStatus::Violation, vec![violation()]);
-    report.status = ExitStatus::Fine;
+    report.status = ExitStatus::Success;
     report.targets[0].outcome = Some(GuestOutcome::Exited(0));
-    let other = run(ExitStatus::Fine, vec![]);
+    let other = run(ExitStatus::Success, vec![]);
     for reports in [[report.clone(), other.clone()], [other, report]] {
         let merged = merge(wire(&reports)).expect("they go together");
         assert_eq!(merged.exit_status, 77);
@@ -258,7 +258,7 @@ fn a_violation_under_the_word_passed_is_77() {
 
 #[test]
 fn a_note_is_one_line() {
-    let mut report = run(ExitStatus::Fine, vec![]);
+    let mut report = run(ExitStatus::Success, vec![]);
     report.notes =
         vec!["a note\n::error::forged\n\u{1b}[2Jerror: nothing\r\n   Passed everything".to_owned()];
     let merged = merge(wire(&[report])).expect("one goes with itself");

@@ -1,7 +1,7 @@
 //! A zygote that is killed from outside. In a file of its own, so that no other zygote is around.
 use crate::support::suite::{run, test};
 use cargo_sandbox::event::GuestOutcome;
-use cargo_sandbox::worker::{TestEnd, TestRun};
+use cargo_sandbox::worker::supervisor::{TestEnd, TestRun};
 use std::time::{Duration, Instant};
 
 #[test]

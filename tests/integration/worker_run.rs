@@ -4,7 +4,8 @@ use cargo_sandbox::access::{GrantId, Operation, OperationSet, RawFrame, RawViola
 use cargo_sandbox::compile::{Cache, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::policy::{Bindings, PackagePolicy, Policy, Scope, TargetKind};
-use cargo_sandbox::worker::{Confined, RunJob, RunListener, RunResult, Symboliser, Walls, WorkerError};
+use cargo_sandbox::worker::protocol::Walls;
+use cargo_sandbox::worker::supervisor::{Confined, RunJob, RunListener, RunResult, Symboliser, WorkerError};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -253,8 +254,8 @@ fn code_from_the_cache_runs_and_a_module_that_is_none_is_said_to_be_none() {
     std::thread::sleep(Duration::from_millis(150));
     for _ in 0..2 {
         let artifact = prepare(&mut wasm).unwrap();
-        assert!(artifact.cached && artifact.facts.command);
-        assert_eq!(artifact.facts.marker, None);
+        assert!(artifact.cached && artifact.module_info.command);
+        assert_eq!(artifact.module_info.marker, None);
         let root = root();
         let job = RunJob {
             code: artifact.code.as_fd(),

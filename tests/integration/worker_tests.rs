@@ -7,8 +7,9 @@ use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::kernel::LandlockLevel;
 use cargo_sandbox::policy::model::LimitsPatch;
 use cargo_sandbox::policy::{PackagePolicy, Scope};
-use cargo_sandbox::worker::{
-    Confined, Misbehaviour, Patch, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests, TierUp,
+use cargo_sandbox::worker::protocol::{InjectedFault, Patch};
+use cargo_sandbox::worker::supervisor::{
+    Confined, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests, TierUp,
 };
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -56,33 +57,29 @@ fn each_test_has_its_own_end_in_any_order_and_with_any_number_of_workers() {
 
 #[test]
 fn a_child_that_was_taken_over_changes_no_other_verdict() {
-    use Misbehaviour::*;
+    use InjectedFault::*;
     for workers in [1, 2] {
         let bad = [Lie, SpeakForAnother, Flood, Garbage, Fork, Signal, Silent, Die, Ask, Spin];
         let mut tests = vec![];
-        for (i, misbehaviour) in (0..).zip(bad) {
+        for (i, fault) in (0..).zip(bad) {
             tests.push(test(2 * i, "exit"));
             // Only one has to be ended; the others may take their time on a busy machine.
-            let time = Duration::from_millis(if misbehaviour == Spin { 500 } else { 60_000 });
-            tests.push(TestRun {
-                misbehaviour: Some(misbehaviour),
-                time: Some(time),
-                ..test(2 * i + 1, "ok")
-            });
+            let time = Duration::from_millis(if fault == Spin { 500 } else { 60_000 });
+            tests.push(TestRun { fault: Some(fault), time: Some(time), ..test(2 * i + 1, "ok") });
         }
         let suite = run(workers, tests);
         assert_eq!(suite.results.len(), 20);
-        for (i, misbehaviour) in (0..).zip(bad) {
-            assert_eq!(*suite.end(2 * i), guest(GuestOutcome::Exited(3)), "beside {misbehaviour:?}");
+        for (i, fault) in (0..).zip(bad) {
+            assert_eq!(*suite.end(2 * i), guest(GuestOutcome::Exited(3)), "beside {fault:?}");
             let end = suite.end(2 * i + 1);
-            assert_ne!(*end, guest(GuestOutcome::Exited(0)), "{misbehaviour:?} passed");
-            match misbehaviour {
-                Fork | Signal => assert_eq!(*end, guest(GuestOutcome::Killed(31)), "{misbehaviour:?}"),
-                Die => assert_eq!(*end, guest(GuestOutcome::Killed(6)), "{misbehaviour:?}"),
+            assert_ne!(*end, guest(GuestOutcome::Exited(0)), "{fault:?} passed");
+            match fault {
+                Fork | Signal => assert_eq!(*end, guest(GuestOutcome::Killed(31)), "{fault:?}"),
+                Die => assert_eq!(*end, guest(GuestOutcome::Killed(6)), "{fault:?}"),
                 Spin => {
                     assert_eq!(*end, guest(GuestOutcome::TimedOut(Duration::from_millis(500))));
                 }
-                _ => assert!(matches!(end, TestEnd::Fault(_)), "{misbehaviour:?}: {end:?}"),
+                _ => assert!(matches!(end, TestEnd::Fault(_)), "{fault:?}: {end:?}"),
             }
         }
     }
@@ -90,7 +87,7 @@ fn a_child_that_was_taken_over_changes_no_other_verdict() {
 
 #[test]
 fn a_child_has_no_socket_but_its_own() {
-    let tests = (0..6).map(|id| TestRun { misbehaviour: Some(Misbehaviour::Reach), ..test(id, "print") });
+    let tests = (0..6).map(|id| TestRun { fault: Some(InjectedFault::Reach), ..test(id, "print") });
     let suite = run(2, tests.collect());
     for result in suite.results.values() {
         assert_eq!(String::from_utf8_lossy(&result.output.bytes()), "hello from the guest\n");
@@ -104,7 +101,7 @@ fn without_landlock_a_child_has_no_capability_and_reaches_no_memory_of_those_abo
     let (artifact, root) = (artifact(Strategy::Cranelift), root());
     let mut job = job(&artifact, &root, Strategy::Cranelift, package(&[]), None);
     job.confined.landlock = LandlockLevel::Off;
-    let tests = (0..2).map(|id| TestRun { misbehaviour: Some(Misbehaviour::Pry), ..test(id, "print") });
+    let tests = (0..2).map(|id| TestRun { fault: Some(InjectedFault::Pry), ..test(id, "print") });
     let mut suite = Suite { waiting: tests.collect(), ..Suite::default() };
     assert!(!TestPool::new(&launcher(), job).run(&mut suite).unwrap());
     for result in suite.results.values() {
@@ -158,7 +155,7 @@ fn tests_take_turns_in_changing_names_and_get_back_that_of_one_that_is_killed() 
     let dir = tmp.path().canonicalize().unwrap();
     let package = package(&[(OperationSet::FS_ALL, dir.to_str().unwrap(), Scope::Always)]);
     let held = Duration::from_secs(2);
-    let holds = TestRun { misbehaviour: Some(Misbehaviour::Hold), time: Some(held), ..test(0, "ok") };
+    let holds = TestRun { fault: Some(InjectedFault::Hold), time: Some(held), ..test(0, "ok") };
     // While it is held the other zygote comes to the one that creates: one waits behind each that runs.
     let fill = (1..4).map(|id| TestRun { time: Some(Duration::from_millis(200)), ..test(id, "loop") });
     let creates = TestRun { time: Some(Duration::from_secs(20)), ..on(4, "create", &dir.join("f")) };

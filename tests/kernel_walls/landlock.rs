@@ -124,7 +124,7 @@ pub(crate) fn everything_in(dir: &Path) -> Rule {
         .union(Rights::REMOVE_DIR)
         .union(Rights::REFER);
     let path = fs::canonicalize(dir).unwrap().into_os_string().into_encoded_bytes();
-    Rule { path, directory: true, rights, grant: GrantId(0), wider: None }
+    Rule { path, directory: true, rights, grant: GrantId(0), overgrant: None }
 }
 
 type Act = fn(&Path) -> io::Result<()>;

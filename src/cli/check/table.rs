@@ -2,7 +2,7 @@
 
 use super::Checked;
 use crate::access::{GrantId, OperationSet};
-use crate::kernel::{self, Enforced, KernelStatus, Look, Plan, abi};
+use crate::kernel::{self, Enforced, FileKind, KernelStatus, Plan, abi};
 use crate::policy::{
     Bindings, ExceptionKind, Grant, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
 };
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 pub(in crate::cli) const TMP: &str = "/.cargo-sandbox/tmp";
 
 /// What is at a path, with a private directory.
-pub(in crate::cli) fn look(path: &[u8]) -> Look {
-    if path == TMP.as_bytes() { Look::Dir } else { kernel::look(path) }
+pub(in crate::cli) fn look(path: &[u8]) -> FileKind {
+    if path == TMP.as_bytes() { FileKind::Dir } else { kernel::look(path) }
 }
 
 /// One entry of a manifest.
@@ -134,7 +134,7 @@ fn rules_of(plan: &Plan) -> Rules {
     for rule in &plan.rules {
         let said = rules.entry(rule.grant).or_default();
         said.rules += 1;
-        said.wider.extend(rule.wider.clone());
+        said.wider.extend(rule.overgrant.clone());
     }
     for narrower in &plan.narrower {
         rules.entry(narrower.grant).or_default().narrower.push(narrower.what.clone());

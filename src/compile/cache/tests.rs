@@ -25,14 +25,14 @@ impl Bench {
         let miss = self.cache.find(artifact, &PRINT).unwrap().unwrap_err();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(code).unwrap();
-        let facts = Facts { marker: Some("1".to_owned()), ..Facts::default() };
-        self.cache.put(&miss, artifact, &mut file, &facts).unwrap();
+        let module_info = ModuleInfo { marker: Some("1".to_owned()), ..ModuleInfo::default() };
+        self.cache.put(&miss, artifact, &mut file, &module_info).unwrap();
         miss.key
     }
 
     fn found(&self, artifact: &mut File) -> Option<Vec<u8>> {
         let mut entry = self.cache.find(artifact, &PRINT).unwrap().ok()?;
-        assert_eq!(entry.facts.marker.as_deref(), Some("1"));
+        assert_eq!(entry.module_info.marker.as_deref(), Some("1"));
         let mut bytes = Vec::new();
         entry.code.read_to_end(&mut bytes).unwrap();
         Some(bytes)
@@ -115,7 +115,7 @@ fn an_artifact_that_changed_while_it_was_compiled_is_not_added() {
     let miss = bench.cache.find(&mut artifact, &PRINT).unwrap().unwrap_err();
     std::fs::write(bench.tmp.path().join("one"), b"wasm, other").unwrap();
     let mut code = tempfile::tempfile().unwrap();
-    bench.cache.put(&miss, &artifact, &mut code, &Facts::default()).unwrap();
+    bench.cache.put(&miss, &artifact, &mut code, &ModuleInfo::default()).unwrap();
     assert_eq!(bench.names("code-"), 0);
 }
 
@@ -176,14 +176,14 @@ fn two_processes_may_write_the_same_entry() {
     let second = Cache::open(&bench.tmp.path().join("cache"), DEFAULT_BOUND).unwrap();
     let mut artifact = bench.artifact("one", b"wasm one");
     let key = Key::of(&mut artifact, &PRINT).unwrap();
-    let facts = Facts { marker: Some("1".to_owned()), ..Facts::default() };
+    let module_info = ModuleInfo { marker: Some("1".to_owned()), ..ModuleInfo::default() };
     std::thread::scope(|scope| {
         for cache in [&bench.cache, &second] {
             scope.spawn(|| {
                 for _ in 0..50 {
                     let mut code = tempfile::tempfile().unwrap();
                     code.write_all(&[3; 50_000]).unwrap();
-                    cache.store(&key, &mut code, &facts).unwrap();
+                    cache.store(&key, &mut code, &module_info).unwrap();
                     assert!(cache.entry(&key, None).is_some());
                 }
             });

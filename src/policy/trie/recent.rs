@@ -2,7 +2,7 @@
 //! same path several times over, and at many files of one directory.
 //!
 //! It holds results of the same walk and nothing else, and is used for one [`Trie`] only, which
-//! never changes: with it or without, an answer is the same (a law in `tests/integration/policy_laws.rs`).
+//! never changes: with it or without, an answer is the same (a law in `tests/integration/policy_laws/mod.rs`).
 
 use super::{Active, Found, Trie, components};
 

@@ -57,7 +57,7 @@ impl From<&Path> for wire::Text {
 impl From<ExitStatus> for wire::Verdict {
     fn from(status: ExitStatus) -> Self {
         match status {
-            ExitStatus::Fine | ExitStatus::Guest(0) => Self::Passed,
+            ExitStatus::Success | ExitStatus::Guest(0) => Self::Passed,
             ExitStatus::Guest(_) => Self::Exited,
             ExitStatus::Usage => Self::Usage,
             ExitStatus::Unavailable => Self::Unavailable,
@@ -99,7 +99,7 @@ impl wire::Report {
     /// The status that the verdict and the number stand for.
     pub fn status(&self) -> ExitStatus {
         match self.verdict {
-            wire::Verdict::Passed => ExitStatus::Fine,
+            wire::Verdict::Passed => ExitStatus::Success,
             wire::Verdict::Exited => ExitStatus::Guest(self.exit_status),
             wire::Verdict::Usage => ExitStatus::Usage,
             wire::Verdict::Unavailable => ExitStatus::Unavailable,

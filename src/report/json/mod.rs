@@ -7,7 +7,7 @@ pub mod wire;
 pub use wire::Report;
 
 use crate::event;
-use crate::report::{Reporter, escape, unite};
+use crate::report::{Reporter, dedup, escape};
 use std::io::{self, Write};
 
 /// The largest report that is read back, in bytes.
@@ -104,7 +104,7 @@ impl Report {
 
     /// Sets `counts` and `unused` from the targets.
     pub fn recount(&mut self) {
-        let mut counts = wire::Counts { violations: unite::wire(self).len() as u64, ..Default::default() };
+        let mut counts = wire::Counts { violations: dedup::wire(self).len() as u64, ..Default::default() };
         for test in self.targets.iter().flat_map(|target| &target.tests) {
             *match test.verdict {
                 wire::TestVerdict::Passed => &mut counts.passed,
@@ -118,7 +118,7 @@ impl Report {
             } += 1;
         }
         self.counts = counts;
-        self.unused = unite::unused(self);
+        self.unused = dedup::unused(self);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::libtest::{self, Ended, ListedTest, Said, Stack};
 use super::panics::Panics;
 use crate::event::{GuestOutcome, TestVerdict};
-use crate::worker::{OutputStream, TestEnd, TestResult};
+use crate::worker::supervisor::{OutputStream, TestEnd, TestResult};
 
 /// What is known of the test and of the artifact that it is in.
 #[derive(Clone, Copy, Debug)]

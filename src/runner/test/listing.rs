@@ -4,9 +4,9 @@ use super::super::Failure;
 use super::super::libtest::{self, Listing};
 use super::super::tmp::TmpRoot;
 use super::Suite;
-use super::terms::AllTerms;
+use super::test_env::TestEnvs;
 use crate::event::{GuestOutcome, KernelReport, TestVerdict};
-use crate::worker::{Observed, OutputStream, TestEnd, TestPool, TestResult, TestRun, Tests};
+use crate::worker::supervisor::{Observed, OutputStream, TestEnd, TestPool, TestResult, TestRun, Tests};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ enum Question {
 
 struct Lister<'a> {
     suite: &'a Suite<'a>,
-    terms: &'a mut AllTerms,
+    envs: &'a mut TestEnvs,
     tmp_root: Option<&'a mut TmpRoot>,
     next: Option<Question>,
     asked: Question,
@@ -60,7 +60,7 @@ struct Lister<'a> {
 pub(super) fn list(
     pool: &mut TestPool<'_>,
     suite: &Suite<'_>,
-    terms: &mut AllTerms,
+    envs: &mut TestEnvs,
     tmp_root: Option<&mut TmpRoot>,
     libtest: bool,
 ) -> Listed {
@@ -74,7 +74,7 @@ pub(super) fn list(
         failure: None,
     };
     let answers = [None, None, None];
-    let mut lister = Lister { suite, terms, tmp_root, next: Some(first), asked: first, answers, listed };
+    let mut lister = Lister { suite, envs, tmp_root, next: Some(first), asked: first, answers, listed };
     let ended = pool.run(&mut lister);
     let Lister { answers: [json, terse, ignored], mut listed, .. } = lister;
     match ended {
@@ -104,7 +104,7 @@ impl Tests for Lister<'_> {
         };
         self.listed.tmps.extend(tmp.clone());
         let test = (self.asked != Question::Json).then_some(&self.suite.target);
-        let mut env = self.terms.of(test.map(String::as_str)).environment(tmp.as_deref());
+        let mut env = self.envs.of(test.map(String::as_str)).environment(tmp.as_deref());
         env.extend(extra.map(|(name, value)| (name.into(), value.into())));
         let words = words.iter().map(|word| word.as_bytes().to_vec());
         Some(TestRun {

@@ -5,10 +5,10 @@ mod judge;
 mod listing;
 mod panics;
 mod plan;
+mod report;
 mod schedule;
 mod stacks;
-mod summing;
-mod terms;
+mod test_env;
 
 pub use filter::{Filter, Ignored, Shard};
 pub use schedule::Tell;
@@ -18,17 +18,17 @@ use super::libtest::{Layout, ListedTest};
 use super::run::{FindPackages, Subject};
 use super::tmp::TmpRoot;
 use super::{Failure, Setup, attribute};
-use crate::build::owner::Packages;
+use crate::cargo::owner::Packages;
 use crate::event::{KernelReport, RunEvent, TargetReport, TestReport, TestVerdict};
 use crate::exit_status::ExitStatus;
-use crate::worker::Launcher;
+use crate::worker::supervisor::Launcher;
 use plan::Plan;
+use report::Reporting;
 use schedule::{Done, Schedule, State};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use summing::Summing;
 
 /// One artifact of tests.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub struct Options {
 
 /// What everything runs with.
 #[derive(Clone, Copy, Debug)]
-pub struct Means<'a> {
+pub struct Context<'a> {
     /// Starts processes.
     pub launcher: &'a Launcher,
     /// How guests are compiled and confined.
@@ -117,12 +117,12 @@ pub struct ListedSuite {
 pub fn list<'p>(
     suites: &[Suite<'_>],
     options: &Options,
-    means: Means<'_>,
+    context: Context<'_>,
     find_packages: &mut FindPackages<'p>,
     tell: &mut Tell<'p>,
 ) -> Result<(Vec<ListedSuite>, Tested), Failure> {
-    plan::with_plans(suites, options, means, tell, |plans, failure, _, tell| {
-        let mut testing = Testing::new(options, means, find_packages, tell, failure);
+    plan::with_plans(suites, options, context, tell, |plans, failure, _, tell| {
+        let mut testing = Testing::new(options, context, find_packages, tell, failure);
         let mut listed = Vec::new();
         for mut plan in plans {
             let planned = std::mem::take(&mut plan.planned).into_iter();
@@ -142,12 +142,12 @@ pub fn list<'p>(
 pub fn run<'p>(
     suites: &[Suite<'_>],
     options: &Options,
-    means: Means<'_>,
+    context: Context<'_>,
     find_packages: &mut FindPackages<'p>,
     tell: &mut Tell<'p>,
 ) -> Result<Tested, Failure> {
-    plan::with_plans(suites, options, means, tell, |plans, failure, mut tmp_root, tell| {
-        let mut testing = Testing::new(options, means, find_packages, tell, failure);
+    plan::with_plans(suites, options, context, tell, |plans, failure, mut tmp_root, tell| {
+        let mut testing = Testing::new(options, context, find_packages, tell, failure);
         if testing.tested.failure.is_some() {
             plans.into_iter().for_each(|plan| testing.only_listed(plan));
             return testing.tested;
@@ -168,7 +168,7 @@ pub fn run<'p>(
 /// Runs one artifact after the other, and keeps what came of it.
 struct Testing<'a, 'p> {
     options: &'a Options,
-    means: Means<'a>,
+    context: Context<'a>,
     find_packages: &'a mut FindPackages<'p>,
     packages: Option<Packages>,
     tell: &'a mut Tell<'p>,
@@ -180,14 +180,14 @@ struct Testing<'a, 'p> {
 impl<'a, 'p> Testing<'a, 'p> {
     fn new(
         options: &'a Options,
-        means: Means<'a>,
+        context: Context<'a>,
         find_packages: &'a mut FindPackages<'p>,
         tell: &'a mut Tell<'p>,
         failure: Option<Failure>,
     ) -> Self {
         let interrupted = failure.as_ref().is_some_and(|why| why.status == ExitStatus::Interrupted);
         let tested = Tested { interrupted, failure, ..Tested::default() };
-        Self { options, means, find_packages, packages: None, tell, stopped: None, tested }
+        Self { options, context, find_packages, packages: None, tell, stopped: None, tested }
     }
 
     /// Reports an artifact none of whose tests is run.
@@ -222,7 +222,7 @@ impl<'a, 'p> Testing<'a, 'p> {
         state.done = self.broken(&plan);
         for one in plan.planned.iter().filter(|one| one.skipped) {
             let message = one.test.as_ref().map_or("", |test| &test.ignore_message);
-            let report = Summing::untried(one, TestVerdict::Ignored, message);
+            let report = Reporting::untried(one, TestVerdict::Ignored, message);
             (self.tell)(RunEvent::TestFinished(report.clone()));
             state.done.push(report.into());
         }
@@ -232,9 +232,9 @@ impl<'a, 'p> Testing<'a, 'p> {
                 options: self.options,
                 planned: &plan.planned,
                 panics: &plan.panics,
-                terms: &mut plan.terms,
+                envs: &mut plan.envs,
                 listed: plan::counted(&plan.listed.listing),
-                audit: self.means.setup.audit,
+                audit: self.context.setup.audit,
                 tmp_root,
                 symboliser: &mut plan.symboliser,
                 find_packages: &mut *self.find_packages,
@@ -257,7 +257,7 @@ impl<'a, 'p> Testing<'a, 'p> {
         }
         if let Some(reason) = self.stopped {
             for (index, earlier) in state.left(&plan.planned) {
-                let untried = || Summing::untried(&plan.planned[index], TestVerdict::NotRun, reason).into();
+                let untried = || Reporting::untried(&plan.planned[index], TestVerdict::NotRun, reason).into();
                 let done: Done = earlier.unwrap_or_else(untried);
                 (self.tell)(RunEvent::TestFinished(done.report.clone()));
                 state.done.push(done);
@@ -280,8 +280,8 @@ impl<'a, 'p> Testing<'a, 'p> {
             self.tested.kernel = listed.kernel.clone().unwrap_or_default();
         }
         let failed = done.iter().any(|done| done.report.verdict == TestVerdict::Failed);
-        let notes = summing::stuck(attribute::stuck_notes(&guest.facts), failed);
-        let summing = Summing {
+        let notes = report::unsupported(attribute::unsupported_notes(&guest.module_info), failed);
+        let report = Reporting {
             suite,
             planned: &planned,
             whole,
@@ -291,7 +291,7 @@ impl<'a, 'p> Testing<'a, 'p> {
             packages: &mut self.packages,
             find_packages: &mut *self.find_packages,
         };
-        let target = summing.report(done, &listed, notes, duration);
+        let target = report.report(done, &listed, notes, duration);
         (self.tell)(RunEvent::TargetFinished(target.clone()));
         self.tested.targets.push(target);
     }

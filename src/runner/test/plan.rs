@@ -10,12 +10,12 @@ use super::filter::{Counted, Ignored};
 use super::listing::{self, Listed};
 use super::panics::Panics;
 use super::schedule::{Planned, Tell};
-use super::terms::AllTerms;
-use super::{Means, Options, Suite};
+use super::test_env::TestEnvs;
+use super::{Context, Options, Suite};
 use crate::diagnostic::Diagnostic;
 use crate::event::{RunEvent, TestId};
 use crate::policy::{Bindings, Decider, Policy};
-use crate::worker::{PoolJob, Symboliser, TestPool, real_root};
+use crate::worker::supervisor::{PoolJob, Symboliser, TestPool, real_root};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::mpsc;
@@ -32,7 +32,7 @@ pub(super) struct Plan<'p> {
     pub(super) guest: &'p Guest,
     pub(super) symboliser: Symboliser,
     pub(super) pool: TestPool<'p>,
-    pub(super) terms: AllTerms,
+    pub(super) envs: TestEnvs,
     pub(super) union: Policy,
     /// What an audit lets through.
     pub(super) envelope: Option<Decider>,
@@ -68,17 +68,17 @@ pub(super) fn counted(listing: &Listing) -> Option<usize> {
 pub(super) fn with_plans<'t, R>(
     suites: &[Suite<'_>],
     options: &Options,
-    means: Means<'_>,
+    context: Context<'_>,
     tell: &mut Tell<'t>,
     then: impl FnOnce(Vec<Plan<'_>>, Option<Failure>, Option<&mut TmpRoot>, &mut Tell<'t>) -> R,
 ) -> Result<R, Failure> {
     let root = real_root()?;
-    let mut tmp_root = tmp_root(suites, means.setup)?;
+    let mut tmp_root = tmp_root(suites, context.setup)?;
     let slots: Vec<OnceLock<Guest>> = suites.iter().map(|_| OnceLock::new()).collect();
     let done = thread::scope(|scope| {
         let (ready, compiled) = mpsc::channel();
         let slots = &slots;
-        scope.spawn(move || compile(suites, means, slots, &ready));
+        scope.spawn(move || compile(suites, context, slots, &ready));
         let mut counted = Counted::default();
         let (mut plans, mut failure) = (Vec::new(), None);
         for (index, warnings, failed) in &compiled {
@@ -88,7 +88,7 @@ pub(super) fn with_plans<'t, R>(
             failure = failed;
             if let Some(guest) = slots[index].get() {
                 let place = Place { index, root: &root, tmp_root: tmp_root.as_mut() };
-                match plan(&suites[index], guest, options, means, place, &mut counted) {
+                match plan(&suites[index], guest, options, context, place, &mut counted) {
                     Ok(mut plan) => {
                         failure = plan.listed.failure.take();
                         plans.push(plan);
@@ -116,11 +116,11 @@ type Compiled = (usize, Vec<Diagnostic>, Option<Failure>);
 /// Compiles one artifact after the other. Each is compiled on all cores.
 fn compile(
     suites: &[Suite<'_>],
-    means: Means<'_>,
+    context: Context<'_>,
     slots: &[OnceLock<Guest>],
     ready: &mpsc::Sender<Compiled>,
 ) {
-    let Means { launcher, setup, interrupt, .. } = means;
+    let Context { launcher, setup, interrupt, .. } = context;
     for (index, (suite, slot)) in suites.iter().zip(slots).enumerate() {
         if Interrupt::happened(interrupt) {
             let _ = ready.send((index, Vec::new(), Some(Failure::interrupted())));
@@ -156,37 +156,37 @@ fn plan<'p>(
     suite: &'p Suite<'p>,
     guest: &'p Guest,
     options: &Options,
-    means: Means<'p>,
+    context: Context<'p>,
     place: Place<'p, '_>,
     counted: &mut Counted,
 ) -> Result<Plan<'p>, Failure> {
     let filter = &options.filter;
     let tmps = place.tmp_root.as_ref().map(|root| root.path().to_owned());
-    let (tmp, audit) = (tmps.is_some(), means.setup.audit);
-    let symboliser = Symboliser::new(means.launcher, guest.wasm.try_clone()?);
-    let mut terms = AllTerms::new(&suite.subject, &suite.target, &suite.current_dir, tmp, audit);
+    let (tmp, audit) = (tmps.is_some(), context.setup.audit);
+    let symboliser = Symboliser::new(context.launcher, guest.wasm.try_clone()?);
+    let mut envs = TestEnvs::new(&suite.subject, &suite.target, &suite.current_dir, tmp, audit);
     let bind = Bindings { tmp: tmps.clone(), current_dir: suite.current_dir.clone() };
-    let union = terms.package.for_all_tests(&bind);
-    let confined = confined(guest, means.setup, &union, &suite.subject, tmps.as_deref());
+    let union = envs.package.for_all_tests(&bind);
+    let confined = confined(guest, context.setup, &union, &suite.subject, tmps.as_deref());
     let envelope = confined.audit.as_ref().map(Decider::new);
     let job = PoolJob {
         code: guest.code.as_fd(),
         root: place.root.as_fd(),
         confined,
         union: union.clone(),
-        start: guest.facts.start,
-        package: terms.package.clone(),
+        start: guest.module_info.start,
+        package: envs.package.clone(),
         target: suite.target.clone(),
-        env: terms.of(None).environment(None),
+        env: envs.of(None).environment(None),
         current_dir: suite.current_dir.clone(),
         workers: options.workers,
         live: options.live,
         tick: Some(TICK),
-        tier_up: tier_up(guest, means.setup),
-        interrupt: Some(means.interrupt.as_fd()),
+        tier_up: tier_up(guest, context.setup),
+        interrupt: Some(context.interrupt.as_fd()),
     };
-    let mut pool = TestPool::new(means.launcher, job);
-    let listed = listing::list(&mut pool, suite, &mut terms, place.tmp_root, guest.facts.libtest);
+    let mut pool = TestPool::new(context.launcher, job);
+    let listed = listing::list(&mut pool, suite, &mut envs, place.tmp_root, guest.module_info.libtest);
     let id = |name: &str| TestId { target: place.index, binary: suite.binary.clone(), name: name.to_owned() };
     let (mut planned, mut filtered) = (Vec::new(), 0);
     let mut panics = Panics::default();
@@ -202,7 +202,7 @@ fn plan<'p>(
                 }
             }
             if planned.iter().any(|one| !one.skipped) {
-                panics = Panics::find(&guest.wasm, means.layout, tests);
+                panics = Panics::find(&guest.wasm, context.layout, tests);
             }
         }
         Listing::Whole(_) => {
@@ -220,7 +220,7 @@ fn plan<'p>(
         guest,
         symboliser,
         pool,
-        terms,
+        envs,
         union,
         envelope,
         listed,

@@ -8,12 +8,13 @@ use super::super::tmp::TmpRoot;
 use super::judge::{Context, judge};
 use super::panics::Panics;
 use super::stacks::Stacks;
-use super::terms::AllTerms;
+use super::test_env::TestEnvs;
 use super::{Options, Suite};
 use crate::access::{RawFrame, RawViolation};
-use crate::build::owner::Packages;
+use crate::cargo::owner::Packages;
 use crate::event::{GuestOutcome, KernelReport, RunEvent, TestId, TestReport, TestVerdict};
-use crate::worker::{Observed, OutputStream, Patch, Symboliser, TestEnd, TestResult, TestRun, Tests};
+use crate::worker::protocol::Patch;
+use crate::worker::supervisor::{Observed, OutputStream, Symboliser, TestEnd, TestResult, TestRun, Tests};
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,7 +68,7 @@ pub(super) struct Schedule<'a, 'p> {
     pub(super) options: &'a Options,
     pub(super) planned: &'a [Planned],
     pub(super) panics: &'a Panics,
-    pub(super) terms: &'a mut AllTerms,
+    pub(super) envs: &'a mut TestEnvs,
     pub(super) listed: Option<usize>,
     pub(super) audit: bool,
     pub(super) tmp_root: Option<&'a mut TmpRoot>,
@@ -115,9 +116,9 @@ impl State {
 impl Schedule<'_, '_> {
     fn run_of(&mut self, planned: usize, tmp: Option<PathBuf>, id: u64) -> TestRun {
         let one = &self.planned[planned];
-        let terms = self.terms.of(Some(&one.id.name));
+        let envs = self.envs.of(Some(&one.id.name));
         let mut args = vec![self.suite.program()];
-        let mut env = terms.own_environment(tmp.as_deref());
+        let mut env = envs.own_environment(tmp.as_deref());
         let mut patches = Vec::new();
         if let Some(test) = &one.test {
             args.extend(libtest::run_arguments(&test.name, test.ignored).into_iter().map(String::into_bytes));
@@ -125,7 +126,7 @@ impl Schedule<'_, '_> {
                 && let Some(patch) = &descriptor.patch
             {
                 let (name, value) = libtest::SHOULD_PANIC_ENVIRONMENT;
-                let env = env.get_or_insert_with(|| terms.environment(tmp.as_deref()));
+                let env = env.get_or_insert_with(|| envs.environment(tmp.as_deref()));
                 env.retain(|(known, _)| known != name.as_bytes());
                 env.push((name.into(), value.into()));
                 patches.push(Patch {
@@ -135,9 +136,9 @@ impl Schedule<'_, '_> {
                 });
             }
         }
-        let time = [terms.time, self.options.timeout].into_iter().flatten().min();
+        let time = [envs.time, self.options.timeout].into_iter().flatten().min();
         // What was shown as it came cannot be taken back.
-        let repeatable = terms.repeatable && !self.options.live;
+        let repeatable = envs.repeatable && !self.options.live;
         let test = Some(one.id.name.clone());
         TestRun { id, test, args, env, tmp, patches, time, repeatable, ..TestRun::default() }
     }

@@ -4,7 +4,7 @@ use super::super::libtest::Stack;
 use super::super::run::Subject;
 use super::super::source::read_source;
 use crate::access::{Frame, RawFrame};
-use crate::worker::Symboliser;
+use crate::worker::supervisor::Symboliser;
 use std::collections::HashMap;
 use std::path::Path;
 

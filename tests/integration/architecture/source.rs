@@ -14,7 +14,7 @@ impl Source {
         Self { path: path.to_owned(), code: blank(text) }
     }
 
-    /// `policy` for `src/policy/model.rs` and `src/policy.rs`; `bin` for the binaries; none for `lib.rs` and tests.
+    /// `policy` for `src/policy/model.rs` and `src/policy/mod.rs`; `bin` for the binaries; none for `lib.rs` and tests.
     pub fn module(&self) -> Option<&str> {
         let inside = self.path.strip_prefix("src/")?;
         let module = inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs");

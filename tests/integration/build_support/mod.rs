@@ -5,9 +5,9 @@
 
 use crate::toolchain::rustup_toolchain;
 use cargo_sandbox::access::RawFrame;
-use cargo_sandbox::build::command::{Artifact, CargoCommand, Goal, TargetFlags};
-use cargo_sandbox::build::metadata::Workspace;
-use cargo_sandbox::build::{CargoFlags, Error};
+use cargo_sandbox::cargo::command::{Artifact, CargoCommand, Goal, TargetFlags};
+use cargo_sandbox::cargo::metadata::Workspace;
+use cargo_sandbox::cargo::{CargoFlags, Error};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,8 +10,8 @@ use cargo_sandbox::diagnostic::SourceFile;
 use cargo_sandbox::policy::{
     Bindings, CommandLineGrants, ExceptionKind, Manifests, PackagePolicy, Places, Policy, TargetKind, load,
 };
-use cargo_sandbox::runner::places::Disk;
-use cargo_sandbox::worker::Layout;
+use cargo_sandbox::runner::fs_lookup::Disk;
+use cargo_sandbox::worker::protocol::Layout;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};

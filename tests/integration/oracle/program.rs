@@ -2,7 +2,7 @@
 
 use super::tree::with_root;
 use cargo_sandbox::wasi::{real_root, top_level};
-use cargo_sandbox::worker::Layout;
+use cargo_sandbox::worker::protocol::Layout;
 use std::fmt;
 use std::path::Path;
 

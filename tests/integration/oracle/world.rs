@@ -3,7 +3,7 @@
 use super::case::{Given, World};
 use super::guest;
 use cargo_sandbox::access::{GrantId, RawFrame, RawViolation};
-use cargo_sandbox::compile::{Facts, Stamp, Strategy};
+use cargo_sandbox::compile::{ModuleInfo, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::policy::{Decider, Policy};
 use cargo_sandbox::runner::run::{Subject, confined};
@@ -11,7 +11,8 @@ use cargo_sandbox::runner::{Guest, Setup, StrategyChoice};
 use cargo_sandbox::wasi::{
     Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream, Turns, real_root, top_level,
 };
-use cargo_sandbox::worker::{Confined, LandlockLevel, Launcher, Layout, RunJob, RunListener, Walls};
+use cargo_sandbox::worker::protocol::{Layout, Walls};
+use cargo_sandbox::worker::supervisor::{Confined, LandlockLevel, Launcher, RunJob, RunListener};
 use std::fs::File;
 use std::io::{IoSlice, Seek, Write};
 use std::os::fd::AsFd;
@@ -26,11 +27,11 @@ struct Command {
 }
 
 impl Command {
-    fn new(code: File, facts: Facts, walls: Walls) -> Self {
+    fn new(code: File, module_info: ModuleInfo, walls: Walls) -> Self {
         let wasm = tempfile::tempfile().expect("a temporary file");
         let stamp = Stamp::of(&wasm).expect("an open file");
         let (strategy, layout) = (Strategy::Cranelift, Layout::Root);
-        Self { guest: Guest { wasm, stamp, code, facts, strategy, layout }, walls }
+        Self { guest: Guest { wasm, stamp, code, module_info, strategy, layout }, walls }
     }
 
     fn confined(&self, given: &Given) -> Confined {
@@ -82,7 +83,7 @@ impl Here {
         let engine = Engine::default();
         let module = Module::new(&engine, guest::wasm()).expect("a valid module");
         let nothing = tempfile::tempfile().expect("a temporary file");
-        Self { engine, module, command: Command::new(nothing, Facts::default(), Walls::ALL) }
+        Self { engine, module, command: Command::new(nothing, ModuleInfo::default(), Walls::ALL) }
     }
 }
 
@@ -150,7 +151,7 @@ impl There {
         let mut wasm = tempfile::tempfile().expect("a temporary file");
         wasm.write_all(&guest::wasm()).and_then(|()| wasm.rewind()).expect("our own file");
         let artifact = launcher.prepare(&mut wasm, Strategy::Cranelift, None).expect("it compiles");
-        Self { launcher, command: Command::new(artifact.code, artifact.facts, walls) }
+        Self { launcher, command: Command::new(artifact.code, artifact.module_info, walls) }
     }
 }
 

@@ -171,7 +171,7 @@ pub(crate) fn tests(status: ExitStatus, tests: Vec<TestReport>) -> Report {
 }
 
 pub(crate) const STATUSES: [ExitStatus; 16] = [
-    ExitStatus::Fine,
+    ExitStatus::Success,
     ExitStatus::Guest(0),
     ExitStatus::Guest(3),
     ExitStatus::Guest(77),

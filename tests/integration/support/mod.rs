@@ -8,7 +8,7 @@ use cargo_sandbox::compile::Strategy;
 use cargo_sandbox::policy::{
     Component, Grant, GrantPattern, PackagePolicy, PathBase, PathPattern, Provenance, Scope,
 };
-use cargo_sandbox::worker::{Artifact, Launcher};
+use cargo_sandbox::worker::supervisor::{Artifact, Launcher};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;

@@ -4,7 +4,9 @@ use super::{artifact, launcher, package, root};
 use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::compile::Strategy;
 use cargo_sandbox::policy::{Bindings, PackagePolicy};
-use cargo_sandbox::worker::{Artifact, Confined, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests};
+use cargo_sandbox::worker::supervisor::{
+    Artifact, Confined, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -103,7 +105,7 @@ pub(crate) fn job<'a>(
         root: root.as_fd(),
         confined: Confined::new(strategy),
         union: package.for_all_tests(&bindings),
-        start: artifact.facts.start,
+        start: artifact.module_info.start,
         package,
         target: "actor".to_owned(),
         env: Vec::new(),

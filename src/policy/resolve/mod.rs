@@ -1,0 +1,415 @@
+//! From manifests to a [`PackagePolicy`]: merge, resolve, and check against protected places.
+
+mod parts;
+
+pub use parts::MOST_MISTAKES;
+pub(super) use parts::{bounded, span_of};
+
+use super::ceiling::Ceiling;
+use super::command_line::CommandLineGrants;
+use super::matching::literal_prefix;
+use super::model::{
+    Component, Exception, ExceptionKind, GrantPattern, LimitsPatch, PackagePolicy, PathBase, PathPattern,
+    Scope,
+};
+use super::mounts::TmpNames;
+use super::pattern::{joined, literals, parse_env, parse_path, shown};
+use super::places::{Lookup, Places, bytes};
+use super::protected::{Conflict, Protected};
+use super::schema::{self, EntryKey, Form, RawEntry, RawManifest, RawSandbox};
+use crate::access::{Operation, OperationSet};
+use crate::diagnostic::{Diagnostic, Severity, SourceFile};
+use parts::{diagnose, push_exception, push_grant, rank};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What permissions are read from.
+#[derive(Clone, Debug)]
+pub struct Manifests {
+    /// The package's `Cargo.toml`.
+    pub package: Arc<SourceFile>,
+    /// The workspace's, if that is another file.
+    pub workspace: Option<Arc<SourceFile>>,
+    /// Grants from the command line.
+    pub extra: CommandLineGrants,
+}
+
+/// The WASI version to build for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wasi {
+    /// `wasm32-wasip1`.
+    #[default]
+    P1,
+}
+
+/// A policy and what there is to say about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The policy.
+    pub policy: PackagePolicy,
+    /// See [`Wasi`].
+    pub wasi: Wasi,
+    /// What does not stop the command.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads, merges and resolves the permissions of one package.
+///
+/// Entries are relative to the package root, those that a package inherits too. `deny` and `hide` of the
+/// workspace's table hold below the workspace's root as well, so that a relative one can never
+/// miss what it meant; its `deny` binds every package.
+///
+/// # Errors
+/// Every mistake at once, each with its place. Warnings come after the errors.
+pub fn load(
+    manifests: &Manifests,
+    places: &Places,
+    lookup: &dyn Lookup,
+    ceiling: Option<&Ceiling>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut out = Vec::new();
+    let mut resolver = Resolver::new(places, lookup);
+    let package = schema::read(&manifests.package, Form::Manifest, &mut out);
+    let other = manifests.workspace.as_ref().filter(|file| file.path != manifests.package.path);
+    let workspace = other.map(|file| schema::read(file, Form::Manifest, &mut out));
+    let files = Files { package: &manifests.package, workspace: other.unwrap_or(&manifests.package) };
+    let mut policy = resolver.merge(&package, workspace.as_ref(), &files, &mut out);
+    resolver.command_line(&manifests.extra, &mut policy, &mut out);
+    if let Some(ceiling) = ceiling {
+        ceiling.apply(&mut policy, &files, &mut out);
+    }
+    resolver.protect(&mut policy);
+    policy.tmp_names = TmpNames::of(places).and(TmpNames::of(&resolver.places));
+    views(&policy, &files, &mut out);
+    policy.links = resolver.links.into_iter().collect();
+    let out = bounded(out);
+    if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(out);
+    }
+    Ok(Loaded { policy, wasi: Wasi::P1, warnings: out })
+}
+
+/// The private directory cannot stand for a `/tmp` that something else speaks of as a whole.
+fn views(policy: &PackagePolicy, files: &Files<'_>, out: &mut Vec<Diagnostic>) {
+    let mut known: Option<(&Scope, Option<String>)> = None;
+    for grant in policy.grants.iter().filter(|grant| grant.as_tmp) {
+        if known.as_ref().is_none_or(|(scope, _)| *scope != &grant.scope) {
+            known = Some((&grant.scope, policy.speaks_of_tmp(&grant.scope)));
+        }
+        let Some(why) = known.clone().and_then(|(_, why)| why) else { continue };
+        let message = "the private directory cannot stand in the place of `/tmp` here";
+        let diagnostic = Diagnostic::error("bad-view", message).note(why);
+        out.push(match span_of(&grant.provenance, files) {
+            Some((file, range)) => diagnostic.at(&file, range, ""),
+            None => diagnostic,
+        });
+    }
+}
+
+/// The files that entries can come from.
+pub(super) struct Files<'a> {
+    pub(super) package: &'a Arc<SourceFile>,
+    pub(super) workspace: &'a Arc<SourceFile>,
+}
+
+pub(super) struct Resolver<'a> {
+    places: Places,
+    lookup: &'a dyn Lookup,
+    protected: Protected,
+    /// Whether grants are checked against protected places and against links that leave the
+    /// package. A ceiling grants nothing, so it may name what it likes.
+    checks: bool,
+    links: BTreeSet<Vec<u8>>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(places: &Places, lookup: &'a dyn Lookup) -> Self {
+        let (places, links) = places.canonical(lookup);
+        let protected = Protected::new(&places);
+        Self { places, lookup, protected, checks: true, links: links.into_iter().collect() }
+    }
+
+    /// For a ceiling. Its places are taken as they are: a link on the way to one could be the word of whom the
+    /// ceiling is to bound.
+    pub(super) fn of_ceiling(places: &Places, lookup: &'a dyn Lookup) -> Self {
+        let protected = Protected::new(places);
+        Self { places: places.clone(), lookup, protected, checks: false, links: BTreeSet::new() }
+    }
+
+    /// What the manifests say, merged: the workspace's table first.
+    pub(super) fn merge(
+        &mut self,
+        package: &RawManifest,
+        workspace: Option<&RawManifest>,
+        files: &Files<'_>,
+        out: &mut Vec<Diagnostic>,
+    ) -> PackagePolicy {
+        let mut policy = PackagePolicy { package: package.name.clone(), ..PackagePolicy::default() };
+        let shared = workspace.unwrap_or(package).workspace.as_ref();
+        let own = package.package.as_ref();
+        let inherits = own.and_then(|own| own.inherits.clone());
+        if let (Some(range), None) = (&inherits, shared) {
+            out.push(
+                Diagnostic::error(
+                    "no-workspace-table",
+                    "there is no `[workspace.metadata.sandbox]` to start from",
+                )
+                .at(files.package, range.clone(), "asked for here"),
+            );
+        }
+        if let Some(shared) = shared {
+            self.table(shared, files.workspace, inherits.is_some(), true, &mut policy, out);
+        }
+        if let Some(own) = own {
+            self.table(own, files.package, true, false, &mut policy, out);
+        }
+        // A narrower table replaces single values of a wider one, wherever it stands.
+        policy.set.sort_by_key(|(scope, _)| rank(scope));
+        policy.limits.sort_by_key(|(scope, _)| rank(scope));
+        policy
+    }
+
+    fn table(
+        &mut self,
+        raw: &RawSandbox,
+        file: &Arc<SourceFile>,
+        applies: bool,
+        shared: bool,
+        policy: &mut PackagePolicy,
+        out: &mut Vec<Diagnostic>,
+    ) {
+        for entry in &raw.entries {
+            // What does not apply is checked all the same: the mistake is in the file.
+            let mut unused = PackagePolicy::default();
+            let binds = applies || entry.key == EntryKey::Deny;
+            let policy = if binds { &mut *policy } else { &mut unused };
+            self.entry(entry, Some(file), shared, policy, out);
+        }
+        if applies {
+            policy.set.extend(raw.set.iter().cloned());
+            policy.limits.extend(
+                raw.limits.iter().filter(|(_, patch)| !shared || *patch != LimitsPatch::default()).cloned(),
+            );
+        }
+    }
+
+    /// Adds one entry to the policy.
+    pub(super) fn entry(
+        &mut self,
+        entry: &RawEntry,
+        file: Option<&Arc<SourceFile>>,
+        shared: bool,
+        policy: &mut PackagePolicy,
+        out: &mut Vec<Diagnostic>,
+    ) {
+        let report = |diagnostic: Diagnostic, out: &mut Vec<Diagnostic>| {
+            out.push(match file {
+                Some(file) => diagnostic.at(file, entry.span.clone(), ""),
+                None => {
+                    diagnostic.note(format!("given as `{} {}`", entry.provenance.table, shown(&entry.text)))
+                }
+            });
+        };
+        if entry.key == EntryKey::EnvRead {
+            match parse_env(&entry.text) {
+                Ok(pattern) => {
+                    if self.checks && pattern.0.iter().all(Option::is_none) {
+                        let message = "`*` passes on every variable whose name does not sound like a secret";
+                        report(Diagnostic::warning("every-variable", message), out);
+                    }
+                    let operations = OperationSet::of(Operation::EnvRead);
+                    push_grant(policy, entry, operations, GrantPattern::Env(pattern), None, false);
+                }
+                Err(error) => report(diagnose(&error), out),
+            }
+            return;
+        }
+        let package = bytes(&self.places.package).to_vec();
+        let pattern = match parse_path(&entry.text, &self.places, &package) {
+            Ok(pattern) => pattern,
+            Err(error) => return report(diagnose(&error), out),
+        };
+        let (mut target, links) = self.follow(&pattern);
+        let kind = match entry.key {
+            EntryKey::Deny => Some(ExceptionKind::Deny),
+            EntryKey::Hide => Some(ExceptionKind::Hide),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            push_exception(policy, entry, kind, pattern.clone(), target);
+            let workspace = bytes(&self.places.workspace).to_vec();
+            if let Ok(again) = parse_path(&entry.text, &self.places, &workspace)
+                && shared
+                && again != pattern
+            {
+                let (target, _) = self.follow(&again);
+                push_exception(policy, entry, kind, again, target);
+            }
+            return;
+        }
+        let operations = operations(entry.key);
+        let mut protected = false;
+        if self.checks {
+            if let Some(diagnostic) = self.leaves(&pattern, target.as_ref(), &entry.text) {
+                return report(diagnostic, out);
+            }
+            let mut fine = true;
+            for pattern in std::iter::once(&pattern).chain(&target) {
+                match self.protected.conflict(operations, pattern) {
+                    Some(conflict) if conflict.exact && entry.protected => protected = true,
+                    Some(conflict) => {
+                        report(self.refuse(&conflict, entry), out);
+                        fine = false;
+                        break;
+                    }
+                    None => {}
+                }
+            }
+            if !fine {
+                return;
+            }
+            if entry.protected && !protected && file.is_some() {
+                let message = format!(
+                    "`{}` is no protected place: `protected = true` does nothing",
+                    shown(&entry.text)
+                );
+                report(Diagnostic::warning("not-protected", message), out);
+            }
+        } else {
+            protected = entry.protected;
+            // A ceiling follows no link: whoever it bounds could have put one there.
+            target = None;
+        }
+        self.links.extend(links);
+        push_grant(policy, entry, operations, GrantPattern::Path(pattern), target, protected);
+    }
+
+    /// Where the literal beginning of a pattern leads, if links are on the way.
+    fn follow(&self, pattern: &PathPattern) -> (Option<PathPattern>, Vec<Vec<u8>>) {
+        if pattern.base == PathBase::Tmp {
+            return (None, Vec::new());
+        }
+        let prefix = literal_prefix(&pattern.components);
+        let resolved = self.lookup.resolve(&joined(prefix));
+        let mut components = literals(&resolved.target);
+        if components == prefix {
+            return (None, resolved.links);
+        }
+        components.extend_from_slice(&pattern.components[prefix.len()..]);
+        (Some(PathPattern { base: PathBase::Root, components, exact: pattern.exact }), resolved.links)
+    }
+
+    /// An entry beneath the package or workspace must not be carried out of it by a link.
+    fn leaves(&self, pattern: &PathPattern, target: Option<&PathPattern>, text: &str) -> Option<Diagnostic> {
+        let target = target?;
+        let roots = [literals(bytes(&self.places.package)), literals(bytes(&self.places.workspace))];
+        let beneath = |components: &[Component]| {
+            roots.iter().any(|root| !root.is_empty() && components.starts_with(root))
+        };
+        if !beneath(&pattern.components) || beneath(&target.components) {
+            return None;
+        }
+        let leads_to = joined(literal_prefix(&target.components));
+        let leads_to = shown(&String::from_utf8_lossy(&leads_to));
+        let message =
+            format!("`{}` passes a symbolic link that leaves the package, to `{leads_to}`", shown(text));
+        Some(
+            Diagnostic::error("leaves-package", message)
+                .help(format!("name the place it leads to: `{leads_to}`, if that is what is meant")),
+        )
+    }
+
+    fn refuse(&self, conflict: &Conflict, entry: &RawEntry) -> Diagnostic {
+        let (code, word) = match conflict.sensitive {
+            true => ("sensitive-place", "sensitive"),
+            false => ("protected-place", "protected"),
+        };
+        let text = shown(&entry.text);
+        let place = &conflict.place;
+        let why = conflict.why;
+        if conflict.exact {
+            let flag = crate::text::toml_string(&entry.text);
+            return Diagnostic::error(code, format!("`{text}` is in a {word} place, `{place}`: {why}"))
+                .help_paste("if that is meant, say so", format!("{{ path = {flag}, protected = true }}"));
+        }
+        let verb = if entry.text.contains('*') { "could reach" } else { "contains" };
+        let help = if conflict.sensitive {
+            "name only what is needed; a sensitive place must be named exactly, with `protected = true`"
+        } else {
+            "name a directory of its own for what is written, such as `out` or `{tmp}`"
+        };
+        Diagnostic::error(code, format!("`{text}` {verb} the {word} place `{place}`: {why}")).help(help)
+    }
+
+    /// Names that stay protected below grants that change files: one exception for each name below
+    /// the literal beginning of each such grant. `{tmp}` is free.
+    fn protect(&self, policy: &mut PackagePolicy) {
+        let mut prefixes: Vec<Vec<Component>> = Vec::new();
+        for grant in &policy.grants {
+            let GrantPattern::Path(path) = &grant.pattern else { continue };
+            if grant.operations.intersection(OperationSet::FS_CHANGE).is_empty() || path.base == PathBase::Tmp
+            {
+                continue;
+            }
+            prefixes.extend(
+                std::iter::once(path)
+                    .chain(&grant.target)
+                    .map(|path| literal_prefix(&path.components).to_vec()),
+            );
+        }
+        let mut outer = outermost(prefixes);
+        // Many in one directory share the exceptions below that: there are hundreds of names.
+        for parent in crowded(&outer).into_iter().filter(|parent| !self.protected.is_above_work(parent)) {
+            outer.retain(|prefix| !prefix.starts_with(&parent));
+            outer.push(parent);
+        }
+        for prefix in outermost(outer) {
+            for name in self.protected.names_below(&prefix) {
+                let mut components = prefix.clone();
+                components.extend([Component::AnyDepth, name.clone()]);
+                let id = policy.exceptions.len();
+                policy.exceptions.push(Exception::protected(id, PathPattern::of(components)));
+            }
+        }
+    }
+}
+
+/// Without those that lie beneath others.
+fn outermost(mut prefixes: Vec<Vec<Component>>) -> Vec<Vec<Component>> {
+    prefixes.sort_by_key(|prefix| joined(prefix));
+    let mut outer: Vec<Vec<Component>> = Vec::new();
+    for prefix in prefixes {
+        if !outer.last().is_some_and(|last| prefix.starts_with(last)) {
+            outer.push(prefix);
+        }
+    }
+    outer
+}
+
+/// Directories that hold more than a few of these themselves.
+fn crowded(prefixes: &[Vec<Component>]) -> Vec<Vec<Component>> {
+    const FEW: usize = 8;
+    let mut parents: Vec<&[Component]> =
+        prefixes.iter().filter_map(|prefix| Some(prefix.split_last()?.1)).collect();
+    parents.sort_by_key(|parent| joined(parent));
+    parents
+        .chunk_by(|one, other| one == other)
+        .filter(|same| same.len() > FEW)
+        .map(|same| same[0].to_vec())
+        .collect()
+}
+
+/// What a key grants.
+pub(super) fn operations(key: EntryKey) -> OperationSet {
+    match key {
+        EntryKey::Read => OperationSet::FS_READ,
+        EntryKey::Write => OperationSet::FS_WRITE,
+        EntryKey::List => OperationSet::of(Operation::List),
+        EntryKey::Stat => OperationSet::of(Operation::Stat),
+        EntryKey::Create => OperationSet::of(Operation::Create),
+        EntryKey::Modify => OperationSet::of(Operation::Modify),
+        EntryKey::Delete => OperationSet::of(Operation::Delete),
+        EntryKey::EnvRead => OperationSet::of(Operation::EnvRead),
+        EntryKey::Deny | EntryKey::Hide => OperationSet::EMPTY,
+    }
+}
