@@ -53,7 +53,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_cargo", &["cli"]),
     ("cargo_metadata", &["build"]),
     ("annotate_snippets", &["report"]),
-    ("toml_edit", &["policy", "build", "edit"]),
+    ("toml", &["policy", "build"]),
+    ("toml_edit", &["edit"]),
 ];
 
 /// The files that may contain `unsafe`, and why.
