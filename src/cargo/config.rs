@@ -4,7 +4,7 @@
 use super::CargoFlags;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use toml_edit::{Document, Item, TableLike, Value};
+use toml::de::{DeTable, DeValue};
 
 /// Files that include one another are followed to this depth.
 const DEEPEST_INCLUDE: usize = 8;
@@ -23,13 +23,12 @@ pub fn rustc(flags: &CargoFlags, current_dir: &Path) -> OsString {
 
 /// `build.target-dir` in the text of one configuration file, as it is written there.
 pub fn target_dir(text: &str) -> Option<PathBuf> {
-    let document = Document::parse(text).ok()?;
-    build_value(document.as_table(), "target-dir").map(PathBuf::from)
+    build_value(DeTable::parse(text).ok()?.get_ref(), "target-dir").map(PathBuf::from)
 }
 
 /// Whether the text of a configuration file may speak of other files: `include`, or no TOML.
 pub(super) fn may_include(text: &str) -> bool {
-    Document::parse(text).map_or(true, |document| document.as_table().contains_key("include"))
+    DeTable::parse(text).map_or(true, |document| document.get_ref().contains_key("include"))
 }
 
 /// The documentation tool that cargo runs; `rustdoc` on `PATH` if nothing is set.
@@ -61,8 +60,7 @@ fn from_flag(given: &str, key: &str, current_dir: &Path) -> Option<OsString> {
     if path.is_file() {
         return from_file(&path, key, 0);
     }
-    let document = Document::parse(given).ok()?;
-    Some(resolved(build_value(document.as_table(), key)?, current_dir))
+    Some(resolved(build_value(DeTable::parse(given).ok()?.get_ref(), key)?, current_dir))
 }
 
 /// Configuration files from the innermost to the outermost folder, then cargo's home.
@@ -88,8 +86,8 @@ fn cargo_home() -> Option<PathBuf> {
 
 fn from_file(path: &Path, key: &str, depth: usize) -> Option<OsString> {
     let text = std::fs::read_to_string(path).ok()?;
-    let document = Document::parse(text.as_str()).ok()?;
-    let table = document.as_table();
+    let document = DeTable::parse(&text).ok()?;
+    let table = document.get_ref();
     if let Some(value) = build_value(table, key) {
         // Relative to the folder that holds `.cargo`.
         let base = path.parent().and_then(Path::parent).unwrap_or(path);
@@ -100,30 +98,27 @@ fn from_file(path: &Path, key: &str, depth: usize) -> Option<OsString> {
     }
     // Later files of `include` win over earlier ones, and the including file over all.
     let folder = path.parent().unwrap_or(path);
-    includes(table.get("include")?)
+    includes(table.get("include")?.get_ref())
         .iter()
         .rev()
         .find_map(|file| from_file(&folder.join(file), key, depth + 1))
 }
 
-fn includes(item: &Item) -> Vec<String> {
-    let path = |value: &Value| match value {
-        Value::String(path) => Some(path.value().clone()),
-        Value::InlineTable(table) => table.get("path")?.as_str().map(str::to_owned),
-        _ => None,
-    };
-    if let Some(tables) = item.as_array_of_tables() {
-        return tables.iter().filter_map(|table| table.get("path")?.as_str().map(str::to_owned)).collect();
-    }
-    match item.as_value() {
-        Some(Value::Array(values)) => values.iter().filter_map(path).collect(),
-        Some(value) => path(value).into_iter().collect(),
-        None => Vec::new(),
+fn includes(value: &DeValue<'_>) -> Vec<String> {
+    match value {
+        DeValue::Array(values) => values.iter().flat_map(|value| includes(value.get_ref())).collect(),
+        DeValue::Table(table) => table
+            .get("path")
+            .and_then(|path| path.get_ref().as_str())
+            .map(str::to_owned)
+            .into_iter()
+            .collect(),
+        _ => value.as_str().map(str::to_owned).into_iter().collect(),
     }
 }
 
-fn build_value<'a>(table: &'a dyn TableLike, key: &str) -> Option<&'a str> {
-    table.get("build")?.as_table_like()?.get(key)?.as_str()
+fn build_value<'a>(table: &'a DeTable<'_>, key: &str) -> Option<&'a str> {
+    table.get("build")?.get_ref().get(key)?.get_ref().as_str()
 }
 
 /// A name is looked up on `PATH`; anything with a slash is a path relative to `base`.

@@ -2,6 +2,7 @@
 
 use super::{Error, ErrorKind};
 use crate::diagnostic::{Diagnostic, SourceFile};
+use crate::policy;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,11 +73,10 @@ fn path_in(stderr: &str, current_dir: &Path) -> Option<PathBuf> {
 /// The same error in our own words and with a place, if it is one of TOML's syntax.
 fn syntax_error(path: PathBuf) -> Option<Diagnostic> {
     let text = String::from_utf8(std::fs::read(&path).ok()?).ok()?;
-    let error = toml_edit::Document::parse(text.as_str()).err()?;
-    let message = error.message().lines().next().unwrap_or("not valid TOML").to_owned();
-    let range = error.span().unwrap_or(0..0);
-    let file = Arc::new(SourceFile { path, text });
-    Some(Diagnostic::error("manifest", format!("not valid TOML: {message}")).at(&file, range, ""))
+    let mut error = policy::parse(&Arc::new(SourceFile { path, text })).err()?;
+    error.code = "manifest";
+    error.message.insert_str(0, "not valid TOML: ");
+    Some(error)
 }
 
 fn lower_first(text: &str) -> String {

@@ -205,15 +205,14 @@ fn stamps(
 /// The folders in which `members = ["crates/*"]` looks; `None` if a pattern is less plain.
 fn globbed(root: &Path) -> Option<Vec<PathBuf>> {
     let text = fs::read_to_string(root.join("Cargo.toml")).ok()?;
-    let document = toml_edit::Document::parse(text.as_str()).ok()?;
-    let Some(workspace) = document.get("workspace").and_then(|item| item.as_table_like()) else {
-        return Some(Vec::new());
-    };
+    let document = toml::de::DeTable::parse(&text).ok()?;
+    let Some(workspace) = document.get_ref().get("workspace") else { return Some(Vec::new()) };
     let is_glob = |text: &str| text.contains(['*', '?', '[']);
     let mut folders = Vec::new();
     for key in ["members", "default-members", "exclude"] {
-        let Some(patterns) = workspace.get(key).and_then(|item| item.as_array()) else { continue };
-        for pattern in patterns.iter().filter_map(|pattern| pattern.as_str()).filter(|text| is_glob(text)) {
+        let patterns = workspace.get_ref().get(key).and_then(|patterns| patterns.get_ref().as_array());
+        let patterns = patterns.into_iter().flatten().filter_map(|pattern| pattern.get_ref().as_str());
+        for pattern in patterns.filter(|text| is_glob(text)) {
             let (folder, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
             if is_glob(folder) || last.contains("**") {
                 return None;

@@ -1,89 +1,53 @@
 //! What an edit does not touch stays byte for byte.
 //!
-//! `toml_edit` holds one key for all headers and dotted keys that begin with it, so it writes them with
-//! the spaces of one of them: `[ a . b ]` may come out as `[a.b]`. Such losses only concern spaces within
-//! a line. So each line that the edit did not change is taken from the original, and of a changed line
-//! what is before and after the change.
+//! `toml_edit` holds one key for all headers and dotted keys that begin with it, so it writes them with the spaces of one
+//! of them: `[ a . b ]` may come out as `[a.b]`. And it ends lines with a newline alone. So what the edit left alone is
+//! taken from the original: each line, and of lines that changed their beginning and end.
 
-use similar::{DiffOp, TextDiff};
+use similar::utils::TextDiffRemapper;
+use similar::{ChangeTag, TextDiff};
 use toml_edit::DocumentMut;
 
-/// `edited` with the original's own spaces. `unedited` is the original as it would be written without
-/// any edit: what is different between the two is the edit.
+/// `edited` with the original's own spaces. `unedited` is the original as it would be written without any edit: what is
+/// different between the two is the edit.
 pub(super) fn spaces(original: &str, unedited: &str, edited: String) -> String {
-    if original == unedited {
-        return edited;
-    }
-    let merged = merge(original, unedited, &edited);
-    // The texts must say the same, whatever became of the spaces.
-    let written = |text: &str| text.parse::<DocumentMut>().ok().map(|document| bare(&document.to_string()));
-    match merged {
-        Some(merged) if written(&merged) == Some(bare(&edited)) => merged,
-        _ => edited,
-    }
+    let diff = TextDiff::from_lines(unedited, &edited);
+    let slices = TextDiffRemapper::from_text_diff(&diff, unedited, &edited);
+    let changes = diff.ops().iter().flat_map(|op| match slices.iter_slices(op).collect::<Vec<_>>()[..] {
+        [(ChangeTag::Delete, old), (ChangeTag::Insert, new)] => within(old, new).to_vec(),
+        ref lines => lines.to_vec(),
+    });
+    let mut rest = original;
+    let merged: Option<String> = changes
+        .map(|(tag, text)| match tag {
+            ChangeTag::Equal => own(&mut rest, text),
+            ChangeTag::Delete => own(&mut rest, text).map(|_| ""),
+            ChangeTag::Insert => Some(text),
+        })
+        .collect();
+    merged.filter(|merged| merged.parse::<DocumentMut>().is_ok()).unwrap_or(edited)
 }
 
-/// A text without its spaces.
-fn bare(text: &str) -> String {
-    text.chars().filter(|c| !c.is_whitespace()).collect()
+/// The edit of lines: what is before it, what it takes and gives, and what is behind it.
+fn within<'t>(old: &'t str, new: &'t str) -> [(ChangeTag, &'t str); 4] {
+    let same = |(one, other): &(char, char)| one == other;
+    let length = |(one, _): (char, char)| one.len_utf8();
+    let head = old.chars().zip(new.chars()).take_while(same).map(length).sum();
+    let ((head, old), (_, new)) = (old.split_at(head), new.split_at(head));
+    let tail: usize = old.chars().rev().zip(new.chars().rev()).take_while(same).map(length).sum();
+    let ((old, tail), new) = (old.split_at(old.len() - tail), &new[..new.len() - tail]);
+    [(ChangeTag::Equal, head), (ChangeTag::Delete, old), (ChangeTag::Insert, new), (ChangeTag::Equal, tail)]
 }
 
-fn merge(original: &str, unedited: &str, edited: &str) -> Option<String> {
-    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
-    let (own, old, new) = (lines(original), lines(unedited), lines(edited));
-    if own.len() != old.len() {
-        return None;
+/// Cuts from `rest` what stands there for `text`, which has other spaces.
+fn own<'t>(rest: &mut &'t str, text: &str) -> Option<&'t str> {
+    let start = *rest;
+    for wanted in text.chars() {
+        *rest = match rest.strip_prefix(wanted) {
+            Some(behind) => behind,
+            None if matches!(wanted, ' ' | '\t') => rest,
+            None => rest.trim_start_matches([' ', '\t', '\r']).strip_prefix(wanted)?,
+        };
     }
-    let mut merged = String::new();
-    for op in TextDiff::from_slices(&old, &new).ops() {
-        match *op {
-            DiffOp::Equal { old_index, len, .. } => {
-                merged.extend(own[old_index..old_index + len].iter().copied())
-            }
-            DiffOp::Delete { .. } => {}
-            DiffOp::Insert { new_index, new_len, .. } => {
-                merged.extend(new[new_index..new_index + new_len].iter().copied());
-            }
-            DiffOp::Replace { old_index, old_len, new_index, new_len } => {
-                let range = |lines: &[&str], at, len| lines[at..at + len].concat();
-                merged += &splice(
-                    &range(&own, old_index, old_len),
-                    &range(&old, old_index, old_len),
-                    &range(&new, new_index, new_len),
-                )?;
-            }
-        }
-    }
-    Some(merged)
-}
-
-/// The change from `old` to `new`, made to `own`, which has other spaces than `old`.
-fn splice(own: &str, old: &str, new: &str) -> Option<String> {
-    let before = old.char_indices().zip(new.chars()).find(|((_, one), other)| one != other);
-    let before = before.map_or(old.len().min(new.len()), |((at, _), _)| at);
-    let both = old[before..].chars().rev().zip(new[before..].chars().rev());
-    let after: usize = both.take_while(|(one, other)| one == other).map(|(one, _)| one.len_utf8()).sum();
-    let head = same_place(own, old, before)?;
-    let reversed = |text: &str| text.chars().rev().collect::<String>();
-    let tail = same_place(&reversed(own), &reversed(old), after)?;
-    let end = own.len().checked_sub(tail)?.max(head);
-    Some(format!("{}{}{}", &own[..head], &new[before..new.len() - after], &own[end..]))
-}
-
-/// Where in `own` the place `at` of `old` is, if the two only have different spaces up to there.
-fn same_place(own: &str, old: &str, at: usize) -> Option<usize> {
-    let mut rest = own;
-    let mut wanted = old[..at].chars().peekable();
-    while let Some(next) = wanted.peek().copied() {
-        if let Some(left) = rest.strip_prefix(next) {
-            rest = left;
-        } else if next.is_whitespace() {
-        } else {
-            let left = rest.strip_prefix(char::is_whitespace)?;
-            rest = left;
-            continue;
-        }
-        wanted.next();
-    }
-    Some(own.len() - rest.len())
+    Some(&start[..start.len() - rest.len()])
 }

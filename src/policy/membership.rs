@@ -1,11 +1,11 @@
 //! Which workspace a manifest says it belongs to. Read from its TOML, as cargo does it: the same thing can be written
 //! with headers, dotted or quoted keys and inline tables.
 
-use super::words::lower_first;
+use super::document;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use std::path::Path;
 use std::sync::Arc;
-use toml_edit::{Document, Item, TableLike};
+use toml::de::DeValue;
 
 /// What a manifest says of its workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,18 +31,17 @@ impl Membership {
     /// # Errors
     /// It is not TOML: nobody can say what it means.
     pub fn read(file: &Arc<SourceFile>) -> Result<Self, Diagnostic> {
-        let document = Document::parse(file.text.as_str()).map_err(|error| {
-            let range = error.span().unwrap_or(0..0);
-            Diagnostic::error("toml-syntax", lower_first(error.message())).at(file, range, "")
-        })?;
-        let table = document.as_table();
-        let root = table.get("workspace").map(|item| Root {
-            members: strings(item.as_table_like(), "members"),
-            exclude: strings(item.as_table_like(), "exclude"),
+        let table = document::parse(file)?;
+        let root = table.get("workspace").map(|root| Root {
+            members: strings(root.get_ref(), "members"),
+            exclude: strings(root.get_ref(), "exclude"),
         });
         // `project` is what `package` was called once.
-        let package = ["package", "project"].into_iter().find_map(|key| table.get(key)?.as_table_like());
-        let text = |key: &str| package.and_then(|table| table.get(key)?.as_str()).map(str::to_owned);
+        let mut packages = ["package", "project"].into_iter().filter_map(|key| table.get(key));
+        let package = packages.find(|package| package.get_ref().is_table());
+        let text = |key: &str| {
+            package.and_then(|table| table.get_ref().get(key)?.get_ref().as_str()).map(str::to_owned)
+        };
         Ok(Self { name: text("name").unwrap_or_default(), root, pointer: text("workspace") })
     }
 }
@@ -56,10 +55,9 @@ impl Root {
     }
 }
 
-fn strings(table: Option<&dyn TableLike>, key: &str) -> Vec<String> {
-    let list = table.and_then(|table| table.get(key)).and_then(Item::as_array);
-    list.map(|list| list.iter().filter_map(|entry| entry.as_str().map(str::to_owned)).collect())
-        .unwrap_or_default()
+fn strings(table: &DeValue<'_>, key: &str) -> Vec<String> {
+    let list = table.get(key).and_then(|list| list.get_ref().as_array()).into_iter().flatten();
+    list.filter_map(|entry| entry.get_ref().as_str().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod ceiling;
 mod command_line;
 pub mod compare;
 pub mod decide;
+mod document;
 pub mod folded;
 pub mod lint;
 pub mod matching;
@@ -27,6 +28,7 @@ mod words;
 pub use ceiling::Ceiling;
 pub use command_line::{CommandLineGrants, Flag};
 pub use decide::{Decider, Recent, Rights};
+pub use document::parse;
 pub use membership::{Membership, Root};
 pub use model::{
     Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,

@@ -1,4 +1,4 @@
-//! Words in messages: the nearest known one, and those of others in our style.
+//! Words in messages: the nearest known one.
 
 /// The known word nearest to a misspelt one, if one is near.
 pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -33,11 +33,4 @@ fn distance(a: &str, b: &str) -> usize {
         rows.push(row);
     }
     rows[a.len()][b.len()]
-}
-
-/// Somebody else's message in the style of ours: one line that begins in lower case.
-pub(super) fn lower_first(text: &str) -> String {
-    let text = text.trim_end().replace('\n', ", ");
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

@@ -199,7 +199,7 @@ impl Log {
             runs: [Run {
                 tool: Tool {
                     driver: Driver {
-                        name: env!("CARGO_PKG_NAME"),
+                        name: "cargo-sandbox",
                         semantic_version: env!("CARGO_PKG_VERSION"),
                         rules: rules(),
                     },

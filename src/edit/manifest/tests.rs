@@ -177,6 +177,41 @@ fn headers_keep_their_spaces() {
 }
 
 #[test]
+fn what_stands_beside_an_entry_stays() {
+    let multiline = "[ package .metadata.sandbox.fs]\nread = [' a  b', 'a b'] \n[ package . x ]\ny = '''\r\n [ c . d ]\n'''\n";
+    for (text, from, to) in [
+        // Line ends.
+        (
+            "[ a ]\r\n[package . metadata.sandbox.fs ]\t\r\nread = [\r\n  'a', # why\r\n]\r\n# end\r\n",
+            "]\r\n#",
+            "  \"b\",\n]\r\n#",
+        ),
+        (
+            "[package. metadata . sandbox]\r\n fs . stat = []\n fs .read = ['a'] # why\r\n",
+            "'a'",
+            "'a', \"b\"",
+        ),
+        // Dotted keys and inline tables.
+        (
+            "package . metadata . sandbox = { fs . stat=[ ] , fs.read\t=['a'] }\npackage.name = 'a'\n",
+            "'a']",
+            "'a', \"b\"]",
+        ),
+        (
+            "[package]\n metadata.sandbox.fs={ read = ['a'] }# x\r\n metadata . other = 1\n",
+            "'a'",
+            "'a', \"b\"",
+        ),
+        // Strings have spaces of their own.
+        (multiline, "'a b'", "'a b', \"b\""),
+    ] {
+        let fixed = apply(text, &[addition(FS, "read", "b")], &[]).unwrap();
+        assert_eq!(text.matches(from).count(), 1, "{text}");
+        assert_eq!(fixed, text.replace(from, to), "{text}");
+    }
+}
+
+#[test]
 fn removing_the_last_entry_takes_the_table_but_not_its_neighbours() {
     let text = "[package.metadata.sandbox]\nworkspace = true\n[package.metadata.sandbox.fs]\nread = [\"a\"]\n[package.metadata.sandbox.env]\nread = [\"A\", \"B\"]\n";
     let removal = |table: &str, entry: &str| Removal {

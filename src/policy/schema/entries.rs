@@ -1,33 +1,29 @@
 //! Lists of entries: strings, or tables with `path`, `by`, `protected` and `as`.
 
-use super::{EntryKey, MAX_ENTRIES, RawEntry, RawSandbox, Reader, with_article};
+use super::{EntryKey, MAX_ENTRIES, RawEntry, RawSandbox, Reader, has_headers};
+use crate::policy::document::Value;
 use crate::policy::model::{Provenance, Scope};
 use crate::policy::pattern::shown;
-use toml_edit::{Item, TableLike, Value};
+use toml::de::DeValue;
 
 impl Reader<'_> {
     pub(super) fn entries(
         &mut self,
-        table: &dyn TableLike,
         key: &str,
+        value: &Value<'_>,
         full: &str,
         entry: EntryKey,
         scope: &Scope,
         raw: &mut RawSandbox,
     ) {
-        let Some(array) = table.get(key).and_then(Item::as_array) else {
-            self.wrong_type(key, "an array of strings", table, key);
-            return;
+        let Some(array) = value.get_ref().as_array().filter(|_| !has_headers(value)) else {
+            return self.wrong_type(key, "an array of strings", value);
         };
         for value in array {
             self.entries += 1;
             if self.entries == MAX_ENTRIES + 1 {
-                let span = value.span().unwrap_or(0..0);
-                self.error(
-                    "too-many-entries",
-                    format!("more than {MAX_ENTRIES} entries in one manifest"),
-                    span,
-                );
+                let message = format!("more than {MAX_ENTRIES} entries in one manifest");
+                self.error("too-many-entries", message, value.span());
             }
             if self.entries > MAX_ENTRIES {
                 return;
@@ -59,8 +55,8 @@ impl Reader<'_> {
         }
     }
 
-    fn entry(&mut self, value: &Value, key: &str, entry: EntryKey) -> Option<RawEntry> {
-        let span = value.span().unwrap_or(0..0);
+    fn entry(&mut self, value: &Value<'_>, key: &str, entry: EntryKey) -> Option<RawEntry> {
+        let span = value.span();
         let mut read = RawEntry {
             key: entry,
             text: String::new(),
@@ -71,15 +67,15 @@ impl Reader<'_> {
             scope: Scope::Always,
             provenance: Provenance::default(),
         };
-        if let Some(text) = value.as_str() {
+        if let Some(text) = value.get_ref().as_str() {
             text.clone_into(&mut read.text);
             return Some(read);
         }
         let what = if entry == EntryKey::EnvRead { "name" } else { "path" };
-        let Some(table) = value.as_inline_table() else {
+        let Some(table) = value.get_ref().as_table() else {
             let message = format!(
                 "an entry of `{key}` must be a string or `{{ {what} = \"…\" }}`, not {}",
-                with_article(value.type_name())
+                self.kind(value)
             );
             self.error("wrong-type", message, span);
             return None;
@@ -90,72 +86,51 @@ impl Reader<'_> {
             _ => &["path", "by", "protected", "as"],
         };
         let mut found = false;
-        let mut fine = true;
-        for (key, value) in table.iter() {
-            let span = value.span().unwrap_or(0..0);
-            match key {
-                _ if !known.contains(&key) => {
-                    fine = false;
-                    self.unknown(table, key, "", known);
-                }
-                "by" => match crates(value) {
+        let mistakes = self.out.len();
+        for (key, value) in table {
+            match &**key.get_ref() {
+                word if !known.contains(&word) => self.unknown(key, "", known),
+                "by" => match crates(value.get_ref()) {
                     Ok(by) => read.by = by,
-                    Err(message) => {
-                        fine = false;
-                        self.error("wrong-type", message, span);
-                    }
+                    Err(message) => self.error("wrong-type", message, value.span()),
                 },
-                "protected" => match value.as_bool() {
+                word @ "protected" => match value.get_ref().as_bool() {
                     Some(protected) => read.protected = protected,
-                    None => {
-                        fine = false;
-                        self.wrong_type("protected", "`true`", table, key);
-                    }
+                    None => self.wrong_type(word, "`true`", value),
                 },
-                "as" => match value.as_str() {
+                word @ "as" => match self.string(word, "`\"/tmp\"`", value) {
                     Some("/tmp") => read.as_tmp = true,
-                    Some(_) => {
-                        fine = false;
-                        self.error("bad-view", "`as` can only be `\"/tmp\"`".to_owned(), span);
-                    }
-                    None => {
-                        fine = false;
-                        self.wrong_type("as", "`\"/tmp\"`", table, key);
-                    }
+                    Some(_) => self.error("bad-view", "`as` can only be `\"/tmp\"`", value.span()),
+                    None => {}
                 },
-                _ => match value.as_str() {
-                    Some(text) => {
+                word => {
+                    if let Some(text) = self.string(word, "a string", value) {
                         found = true;
-                        read.span = span;
+                        read.span = value.span();
                         text.clone_into(&mut read.text);
                     }
-                    None => {
-                        fine = false;
-                        self.wrong_type(key, "a string", table, key);
-                    }
-                },
+                }
             }
         }
         if !found && !table.contains_key(what) {
             self.error("wrong-type", format!("an entry of `{key}` needs `{what}`"), span);
         }
         if read.as_tmp && found && read.text != "{tmp}" {
-            fine = false;
             let message =
                 "only the private directory can stand in the place of `/tmp`: `as` needs the path `{tmp}`";
-            self.error("bad-view", message.to_owned(), read.span.clone());
+            self.error("bad-view", message, read.span.clone());
         }
-        (found && fine).then_some(read)
+        (found && self.out.len() == mistakes).then_some(read)
     }
 }
 
-fn crates(value: &Value) -> Result<Vec<String>, String> {
+fn crates(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let wrong = || "`by` must be an array of crate names".to_owned();
     let names: Vec<String> = value
         .as_array()
         .ok_or_else(wrong)?
         .iter()
-        .map(|name| name.as_str().map(str::to_owned).ok_or_else(wrong))
+        .map(|name| name.get_ref().as_str().map(str::to_owned).ok_or_else(wrong))
         .collect::<Result<_, _>>()?;
     if names.is_empty() {
         return Err("`by` names no crate: nobody could use this entry".to_owned());

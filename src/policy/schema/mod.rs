@@ -6,15 +6,16 @@ mod raw;
 
 pub(super) use raw::{EntryKey, RawEntry, RawManifest, RawSandbox};
 
+use super::document::{self, Key, Value};
 use super::model::{LimitsPatch, Scope};
 use super::pattern::shown;
 use super::units;
-use super::words::{lower_first, nearest};
+use super::words::nearest;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use toml_edit::{Document, Item, Key, TableLike, Value};
+use toml::de::{DeTable, DeValue};
 
 /// More entries in one manifest than that are refused.
 const MAX_ENTRIES: usize = 20_000;
@@ -30,26 +31,26 @@ pub(super) enum Form {
 
 /// Reads a manifest. All mistakes go to `out`; what could be read is returned.
 pub(super) fn read(file: &Arc<SourceFile>, form: Form, out: &mut Vec<Diagnostic>) -> RawManifest {
-    let document = match Document::parse(file.text.as_str()) {
-        Ok(document) => document,
+    let mut manifest = RawManifest::default();
+    let root = match document::parse(file) {
+        Ok(root) => root,
         Err(error) => {
-            let range = error.span().unwrap_or(0..0);
-            out.push(Diagnostic::error("toml-syntax", lower_first(error.message())).at(file, range, ""));
-            return RawManifest::default();
+            out.push(error);
+            return manifest;
         }
     };
     let mut reader = Reader { file, lines: line_starts(&file.text), column: (0, 0, 0), entries: 0, out };
-    let root = document.as_table();
-    let mut manifest = RawManifest::default();
     if form == Form::Standalone && !root.contains_key("package") && !root.contains_key("workspace") {
-        manifest.package = Some(reader.sandbox(root, ""));
+        manifest.package = Some(reader.sandbox(&root, ""));
         return manifest;
     }
-    if let Some(name) = root.get("package").and_then(|package| package.get("name")).and_then(Item::as_str) {
+    if let Some(name) =
+        root.get("package").and_then(|package| package.get_ref().get("name")?.get_ref().as_str())
+    {
         name.clone_into(&mut manifest.name);
     }
-    manifest.package = reader.find(root, "package");
-    manifest.workspace = reader.find(root, "workspace");
+    manifest.package = reader.find(&root, "package");
+    manifest.workspace = reader.find(&root, "workspace");
     manifest
 }
 
@@ -68,16 +69,13 @@ struct Reader<'a> {
     out: &'a mut Vec<Diagnostic>,
 }
 
-fn key_span(table: &dyn TableLike, key: &str) -> Range<usize> {
-    table.get_key_value(key).and_then(|(key, _)| Key::span(key)).unwrap_or(0..0)
-}
-
-fn item_span(table: &dyn TableLike, key: &str) -> Range<usize> {
-    table.get(key).and_then(Item::span).unwrap_or_else(|| key_span(table, key))
-}
-
 fn dotted(table: &str, key: &str) -> String {
     if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
+}
+
+/// Whether it is written with headers (`[[x]]`), the first of which is the place of the whole.
+fn has_headers(value: &Value<'_>) -> bool {
+    value.get_ref().get(0).is_some_and(|first| first.span() == value.span())
 }
 
 impl Reader<'_> {
@@ -85,21 +83,41 @@ impl Reader<'_> {
         self.out.push(Diagnostic::error(code, message).at(self.file, range, ""));
     }
 
-    fn wrong_type(&mut self, name: &str, expected: &str, table: &dyn TableLike, key: &str) {
-        let found = table.get(key).map_or("nothing", Item::type_name);
-        let message = format!("`{name}` must be {expected}, not {}", with_article(found));
-        self.error("wrong-type", message, item_span(table, key));
+    fn wrong_type(&mut self, name: &str, expected: &str, value: &Value<'_>) {
+        let mut range = value.span();
+        if let (true, Some(last)) =
+            (has_headers(value), value.get_ref().as_array().and_then(|all| all.last()))
+        {
+            range.end = last.span().end;
+        }
+        let message = format!("`{name}` must be {expected}, not {}", self.kind(value));
+        self.error("wrong-type", message, range);
     }
 
-    fn unknown(&mut self, table: &dyn TableLike, key: &str, name: &str, known: &[&str]) {
+    /// What a value is, with an article.
+    fn kind(&self, value: &Value<'_>) -> String {
+        match value.get_ref() {
+            DeValue::Table(_) if self.file.text[value.span()].starts_with('{') => {
+                "an inline table".to_owned()
+            }
+            DeValue::Array(_) if has_headers(value) => "an array of tables".to_owned(),
+            kind @ (DeValue::Array(_) | DeValue::Integer(_)) => format!("an {}", kind.type_str()),
+            kind => format!("a {}", kind.type_str()),
+        }
+    }
+
+    fn unknown(&mut self, key: &Key<'_>, name: &str, known: &[&str]) {
         let place = if name.is_empty() { String::new() } else { format!(" in `{name}`") };
-        let mut diagnostic = Diagnostic::error("unknown-key", format!("unknown key `{}`{place}", shown(key)))
-            .at(self.file, key_span(table, key), "");
-        let fs = EntryKey::FS.map(|(name, _)| name);
-        if let Some(nearest) = nearest(key, known) {
+        let word = key.get_ref();
+        let mut diagnostic = Diagnostic::error(
+            "unknown-key",
+            format!("unknown key `{}`{place}", shown(word)),
+        )
+        .at(self.file, key.span(), "");
+        if let Some(nearest) = nearest(word, known) {
             diagnostic = diagnostic.help(format!("did you mean `{nearest}`?"));
-        } else if fs.contains(&key) && known.contains(&"fs") {
-            diagnostic = diagnostic.help(format!("did you mean `fs.{key}`?"));
+        } else if EntryKey::FS.iter().any(|(name, _)| name == word) && known.contains(&"fs") {
+            diagnostic = diagnostic.help(format!("did you mean `fs.{word}`?"));
         } else {
             let list: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
             diagnostic = diagnostic.note(format!("known are {}", list.join(", ")));
@@ -107,55 +125,58 @@ impl Reader<'_> {
         self.out.push(diagnostic);
     }
 
-    fn find(&mut self, root: &dyn TableLike, owner: &str) -> Option<RawSandbox> {
-        let metadata = root.get(owner)?.as_table_like()?.get("metadata")?.as_table_like()?;
+    fn table<'v, 't>(&mut self, name: &str, expected: &str, value: &'v Value<'t>) -> Option<&'v DeTable<'t>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.wrong_type(name, expected, value);
+        }
+        table
+    }
+
+    fn string<'v>(&mut self, name: &str, expected: &str, value: &'v Value<'_>) -> Option<&'v str> {
+        let string = value.get_ref().as_str();
+        if string.is_none() {
+            self.wrong_type(name, expected, value);
+        }
+        string
+    }
+
+    fn find(&mut self, root: &DeTable<'_>, owner: &str) -> Option<RawSandbox> {
+        let value = root.get(owner)?.get_ref().get("metadata")?.get_ref().get("sandbox")?;
         let name = format!("{owner}.metadata.sandbox");
-        let item = metadata.get("sandbox")?;
-        let Some(table) = item.as_table_like() else {
-            self.wrong_type(&name, "a table", metadata, "sandbox");
-            return None;
-        };
+        let table = self.table(&name, "a table", value)?;
         Some(self.sandbox(table, &name))
     }
 
-    fn sandbox(&mut self, table: &dyn TableLike, name: &str) -> RawSandbox {
+    fn sandbox(&mut self, table: &DeTable<'_>, name: &str) -> RawSandbox {
         let mut raw = RawSandbox::default();
         let in_workspace = name.starts_with("workspace");
         let keys = ["workspace", "wasi", "fs", "env", "limits", "test", "bin", "example"];
         let keys = if in_workspace || name.is_empty() { &keys[1..] } else { &keys[..] };
-        for (key, item) in table.iter() {
-            match key {
-                "workspace" if keys.contains(&key) => match item.as_bool() {
-                    Some(true) => raw.inherits = Some(item_span(table, key)),
-                    Some(false) => {
-                        self.error("wrong-type", "`workspace` can only be `true`", item_span(table, key));
-                    }
-                    None => self.wrong_type("workspace", "`true`", table, key),
+        for (key, value) in table {
+            match &**key.get_ref() {
+                word @ "workspace" if keys.contains(&word) => match value.get_ref().as_bool() {
+                    Some(true) => raw.inherits = Some(value.span()),
+                    Some(false) => self.error("wrong-type", "`workspace` can only be `true`", value.span()),
+                    None => self.wrong_type(word, "`true`", value),
                 },
-                "wasi" => match item.as_str() {
-                    Some("p1") => {}
-                    Some("p2") => self.not_supported("`wasi = \"p2\"`", item_span(table, key)),
-                    Some(_) => {
-                        self.error("wrong-type", "`wasi` must be `\"p1\"`", item_span(table, key));
-                    }
-                    None => self.wrong_type("wasi", "`\"p1\"`", table, key),
+                "wasi" => match self.string("wasi", "`\"p1\"`", value) {
+                    Some("p1") | None => {}
+                    Some("p2") => self.not_supported("`wasi = \"p2\"`", value.span()),
+                    Some(_) => self.error("wrong-type", "`wasi` must be `\"p1\"`", value.span()),
                 },
-                "test" => self.scoped(table, key, name, &Scope::Test, &mut raw),
-                "bin" | "example" => {
-                    let Some(targets) = item.as_table_like() else {
-                        self.wrong_type(key, &format!("a table of {key}s"), table, key);
-                        continue;
-                    };
-                    for (target, _) in targets.iter() {
-                        let scope = match key {
-                            "bin" => Scope::Bin(target.to_owned()),
-                            _ => Scope::Example(target.to_owned()),
-                        };
-                        self.scoped(targets, target, &dotted(name, key), &scope, &mut raw);
+                "test" => self.scoped(value, &dotted(name, "test"), &Scope::Test, &mut raw),
+                word @ ("bin" | "example") => {
+                    let targets = self.table(word, &format!("a table of {word}s"), value);
+                    for (target, value) in targets.into_iter().flatten() {
+                        let target = target.get_ref().clone().into_owned();
+                        let full = format!("{}.{target}", dotted(name, word));
+                        let scope = if word == "bin" { Scope::Bin(target) } else { Scope::Example(target) };
+                        self.scoped(value, &full, &scope, &mut raw);
                     }
                 }
-                _ if self.section(table, key, name, &Scope::Always, &mut raw) => {}
-                _ => self.unknown(table, key, name, keys),
+                _ if self.section(key, value, name, &Scope::Always, &mut raw) => {}
+                _ => self.unknown(key, name, keys),
             }
         }
         raw.limits.insert(0, (Scope::Always, LimitsPatch::default()));
@@ -167,66 +188,43 @@ impl Reader<'_> {
     }
 
     /// A table that holds `fs`, `env` and `limits` for a narrower scope.
-    fn scoped(
-        &mut self,
-        parent: &dyn TableLike,
-        key: &str,
-        parent_name: &str,
-        scope: &Scope,
-        raw: &mut RawSandbox,
-    ) {
-        let name = dotted(parent_name, key);
-        let Some(table) = parent.get(key).and_then(Item::as_table_like) else {
-            self.wrong_type(&name, "a table", parent, key);
-            return;
-        };
+    fn scoped(&mut self, value: &Value<'_>, name: &str, scope: &Scope, raw: &mut RawSandbox) {
+        let Some(table) = self.table(name, "a table", value) else { return };
         raw.limits.push((scope.clone(), LimitsPatch::default()));
         let known: &[&str] =
             if *scope == Scope::Test { &["fs", "env", "limits", "case"] } else { &["fs", "env", "limits"] };
-        for (key, _) in table.iter() {
-            if key == "case" && *scope == Scope::Test {
-                self.cases(table, &name, raw);
-            } else if !self.section(table, key, &name, scope, raw) {
-                self.unknown(table, key, &name, known);
+        for (key, value) in table {
+            if key.get_ref() == "case" && *scope == Scope::Test {
+                self.cases(key, value, &dotted(name, "case"), raw);
+            } else if !self.section(key, value, name, scope, raw) {
+                self.unknown(key, name, known);
             }
         }
     }
 
-    fn cases(&mut self, table: &dyn TableLike, parent: &str, raw: &mut RawSandbox) {
-        let name = dotted(parent, "case");
-        let cases: Vec<&dyn TableLike> = match table.get("case") {
-            Some(Item::ArrayOfTables(array)) => array.iter().map(|table| table as &dyn TableLike).collect(),
-            Some(Item::Value(Value::Array(array))) if array.iter().all(Value::is_inline_table) => {
-                array.iter().filter_map(Value::as_inline_table).map(|table| table as &dyn TableLike).collect()
-            }
-            _ => {
-                self.wrong_type(&name, &format!("an array of tables (`[[{name}]]`)"), table, "case");
-                return;
-            }
+    fn cases(&mut self, key: &Key<'_>, value: &Value<'_>, name: &str, raw: &mut RawSandbox) {
+        let tables = value.get_ref().as_array();
+        let tables: Option<Vec<_>> =
+            tables.and_then(|tables| tables.iter().map(|table| table.get_ref().as_table()).collect());
+        let Some(tables) = tables else {
+            return self.wrong_type(name, &format!("an array of tables (`[[{name}]]`)"), value);
         };
-        let whole = key_span(table, "case");
-        for (index, case) in cases.into_iter().enumerate() {
-            let pattern = match case.get("name") {
-                Some(Item::Value(Value::String(pattern))) => pattern.value().clone(),
-                Some(_) => {
-                    self.wrong_type("name", "a string", case, "name");
-                    continue;
-                }
-                None => {
-                    let span = case.iter().next().map_or(whole.clone(), |(key, _)| key_span(case, key));
-                    self.error("missing-name", format!("`[[{name}]]` needs a `name`"), span);
-                    continue;
-                }
+        for (index, case) in tables.into_iter().enumerate() {
+            let Some(value) = case.get("name") else {
+                let span = case.keys().next().unwrap_or(key).span();
+                self.error("missing-name", format!("`[[{name}]]` needs a `name`"), span);
+                continue;
             };
-            if let Err(error) = super::pattern::parse_name(&pattern) {
-                self.error(error.code, error.message, item_span(case, "name"));
+            let Some(pattern) = self.string("name", "a string", value) else { continue };
+            if let Err(error) = super::pattern::parse_name(pattern) {
+                self.error(error.code, error.message, value.span());
                 continue;
             }
-            let scope = Scope::Case { index: index as u32, name: pattern };
+            let scope = Scope::Case { index: index as u32, name: pattern.to_owned() };
             raw.limits.push((scope.clone(), LimitsPatch::default()));
-            for (key, _) in case.iter().filter(|(key, _)| *key != "name") {
-                if !self.section(case, key, &name, &scope, raw) {
-                    self.unknown(case, key, &name, &["name", "fs", "env", "limits"]);
+            for (key, value) in case.iter().filter(|(key, _)| key.get_ref() != "name") {
+                if !self.section(key, value, name, &scope, raw) {
+                    self.unknown(key, name, &["name", "fs", "env", "limits"]);
                 }
             }
         }
@@ -235,130 +233,110 @@ impl Reader<'_> {
     /// Reads `fs`, `env`, `limits` or `net`; says whether `key` is one of them.
     fn section(
         &mut self,
-        parent: &dyn TableLike,
-        key: &str,
+        key: &Key<'_>,
+        value: &Value<'_>,
         name: &str,
         scope: &Scope,
         raw: &mut RawSandbox,
     ) -> bool {
-        let full = dotted(name, key);
-        match key {
+        let section = &**key.get_ref();
+        match section {
             "net" => {
-                self.not_supported("`net`", key_span(parent, key));
+                self.not_supported("`net`", key.span());
                 return true;
             }
             "fs" | "env" | "limits" => {}
             _ => return false,
         }
-        let Some(table) = parent.get(key).and_then(Item::as_table_like) else {
-            self.wrong_type(key, "a table", parent, key);
+        let full = dotted(name, section);
+        let Some(table) = self.table(section, "a table", value) else { return true };
+        if section == "limits" {
+            self.limits(table, &full, scope, raw);
             return true;
-        };
-        match key {
-            "fs" => {
-                for (key, _) in table.iter() {
-                    match EntryKey::FS.iter().find(|(known, _)| *known == key) {
-                        Some((_, entry)) => self.entries(table, key, &full, *entry, scope, raw),
-                        None => self.unknown(table, key, &full, &EntryKey::FS.map(|(name, _)| name)),
-                    }
-                }
+        }
+        for (key, value) in table {
+            match (section, &**key.get_ref()) {
+                ("fs", word) => match EntryKey::FS.iter().find(|(known, _)| *known == word) {
+                    Some((_, entry)) => self.entries(word, value, &full, *entry, scope, raw),
+                    None => self.unknown(key, &full, &EntryKey::FS.map(|(name, _)| name)),
+                },
+                (_, word @ "read") => self.entries(word, value, &full, EntryKey::EnvRead, scope, raw),
+                (_, "set") => self.set(value, scope, raw),
+                _ => self.unknown(key, &full, &["read", "set"]),
             }
-            "env" => {
-                for (key, _) in table.iter() {
-                    match key {
-                        "read" => self.entries(table, key, &full, EntryKey::EnvRead, scope, raw),
-                        "set" => self.set(table, scope, raw),
-                        _ => self.unknown(table, key, &full, &["read", "set"]),
-                    }
-                }
-            }
-            _ => self.limits(table, &full, scope, raw),
         }
         true
     }
 
-    fn set(&mut self, table: &dyn TableLike, scope: &Scope, raw: &mut RawSandbox) {
-        let Some(values) = table.get("set").and_then(Item::as_table_like) else {
-            self.wrong_type("set", "a table of strings", table, "set");
-            return;
-        };
+    fn set(&mut self, value: &Value<'_>, scope: &Scope, raw: &mut RawSandbox) {
+        let Some(values) = self.table("set", "a table of strings", value) else { return };
         let mut set = BTreeMap::new();
-        for (name, item) in values.iter() {
+        for (key, value) in values {
+            let name = &**key.get_ref();
             if name.is_empty() || name.contains(['=', '\0']) {
                 let message = format!("`{}` cannot name an environment variable", shown(name));
-                self.error("bad-pattern", message, key_span(values, name));
+                self.error("bad-pattern", message, key.span());
             }
-            match item.as_str() {
-                Some(value) if value.contains('\0') => {
+            match self.string(name, "a string", value) {
+                Some(text) if text.contains('\0') => {
                     let message = "the value of an environment variable cannot contain a NUL character";
-                    self.error("bad-pattern", message, item_span(values, name));
+                    self.error("bad-pattern", message, value.span());
                 }
-                Some(value) => drop(set.insert(name.to_owned(), value.to_owned())),
-                None => self.wrong_type(name, "a string", values, name),
+                Some(text) => drop(set.insert(name.to_owned(), text.to_owned())),
+                None => {}
             }
         }
         raw.set.push((scope.clone(), set));
     }
 
-    fn limits(&mut self, table: &dyn TableLike, full: &str, scope: &Scope, raw: &mut RawSandbox) {
+    fn limits(&mut self, table: &DeTable<'_>, full: &str, scope: &Scope, raw: &mut RawSandbox) {
         let known = ["memory", "time", "output", "open-files", "disk", "files"];
         let mut patch = LimitsPatch::default();
-        for (key, _) in table.iter() {
-            match key {
-                "memory" => patch.memory = self.size(table, key),
-                "output" => patch.output = self.size(table, key),
-                "disk" => patch.disk = self.size(table, key),
-                "time" => {
-                    patch.time = self.measure(table, key, "a duration such as `\"60s\"`", units::duration)
+        for (key, value) in table {
+            match &**key.get_ref() {
+                word @ "memory" => patch.memory = self.size(word, value),
+                word @ "output" => patch.output = self.size(word, value),
+                word @ "disk" => patch.disk = self.size(word, value),
+                word @ "time" => {
+                    patch.time = self.measure(word, value, "a duration such as `\"60s\"`", units::duration);
                 }
-                "files" => patch.files = self.number(table, key, u64::MAX),
-                "open-files" => {
+                word @ "files" => patch.files = self.number(word, value, u64::MAX),
+                word @ "open-files" => {
                     patch.open_files =
-                        self.number(table, key, u64::from(u32::MAX)).map(|number| number as u32);
+                        self.number(word, value, u64::from(u32::MAX)).map(|number| number as u32);
                 }
-                _ => self.unknown(table, key, full, &known),
+                _ => self.unknown(key, full, &known),
             }
         }
         raw.limits.push((scope.clone(), patch));
     }
 
-    fn size(&mut self, table: &dyn TableLike, key: &str) -> Option<u64> {
-        self.measure(table, key, "a size such as `\"256 MiB\"`", units::size)
+    fn size(&mut self, key: &str, value: &Value<'_>) -> Option<u64> {
+        self.measure(key, value, "a size such as `\"256 MiB\"`", units::size)
     }
 
     fn measure<T>(
         &mut self,
-        table: &dyn TableLike,
         key: &str,
+        value: &Value<'_>,
         expected: &str,
         parse: fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let Some(text) = table.get(key).and_then(Item::as_str) else {
-            self.wrong_type(key, expected, table, key);
-            return None;
-        };
-        parse(text)
-            .map_err(|message| self.error("bad-limit", format!("`{key}`: {message}"), item_span(table, key)))
+        parse(self.string(key, expected, value)?)
+            .map_err(|message| self.error("bad-limit", format!("`{key}`: {message}"), value.span()))
             .ok()
     }
 
-    fn number(&mut self, table: &dyn TableLike, key: &str, max: u64) -> Option<u64> {
-        let Some(number) = table.get(key).and_then(Item::as_integer) else {
-            self.wrong_type(key, "a whole number", table, key);
+    fn number(&mut self, key: &str, value: &Value<'_>, max: u64) -> Option<u64> {
+        let Some(number) = value.get_ref().as_integer() else {
+            self.wrong_type(key, "a whole number", value);
             return None;
         };
-        let number = u64::try_from(number).ok().filter(|number| (1..=max).contains(number));
+        let number = u64::from_str_radix(number.as_str(), number.radix()).ok();
+        let number = number.filter(|number| (1..=max).contains(number));
         if number.is_none() {
-            self.error("bad-limit", format!("`{key}` is out of range"), item_span(table, key));
+            self.error("bad-limit", format!("`{key}` is out of range"), value.span());
         }
         number
-    }
-}
-
-fn with_article(type_name: &str) -> String {
-    match type_name {
-        "array" | "integer" | "inline table" | "array of tables" => format!("an {type_name}"),
-        "nothing" => type_name.to_owned(),
-        _ => format!("a {type_name}"),
     }
 }

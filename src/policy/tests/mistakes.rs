@@ -161,6 +161,21 @@ fn each_mistake_has_its_place() {
             1,
             "`package.metadata.sandbox.test.case` must be an array of tables (`[[package.metadata.sandbox.test.case]]`), not a table",
         ),
+        (format!("{fs}read = {{}}"), 2, 8, "`read` must be an array of strings, not an inline table"),
+        (format!("{fs}read.x = 1"), 2, 1, "`read` must be an array of strings, not a table"),
+        (
+            "[[package.metadata.sandbox.fs.read]]\npath = \"a\"".into(),
+            1,
+            1,
+            "`read` must be an array of strings, not an array of tables",
+        ),
+        (
+            "[package.metadata.sandbox.limits]\nfiles = 9223372036854775808".into(),
+            2,
+            9,
+            "integer number overflowed",
+        ),
+        (format!("[x]\ny = [{{ z = -1e999 }}]\n{fs}"), 2, 12, "floating-point number overflowed"),
         ("[package]\nname = ".into(), 2, 8, "string values must be quoted, expected literal string"),
     ] {
         let found = mistakes(&text);

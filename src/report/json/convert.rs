@@ -127,7 +127,7 @@ impl From<&event::Report> for wire::Report {
         let mut wire = Self {
             schema_version: wire::SCHEMA_VERSION,
             tool: wire::Tool {
-                name: env!("CARGO_PKG_NAME").to_owned(),
+                name: "cargo-sandbox".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             command: report.command.clone(),

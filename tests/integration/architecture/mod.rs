@@ -53,7 +53,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_cargo", &["cli"]),
     ("cargo_metadata", &["cargo"]),
     ("annotate_snippets", &["report"]),
-    ("toml_edit", &["policy", "cargo", "edit"]),
+    ("toml", &["policy", "cargo"]),
+    ("toml_edit", &["edit"]),
 ];
 
 /// The files that may contain `unsafe`, and why.

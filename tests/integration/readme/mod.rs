@@ -92,6 +92,26 @@ fn what_the_documents_name_exists() {
     }
 }
 
+/// From a checkout or a repository: a bare name on the registry may be somebody else's package.
+#[test]
+fn no_document_installs_a_package_by_its_bare_name() {
+    let mut seen = 0;
+    for document in documents() {
+        for (number, line) in (1..).zip(document.text.lines()) {
+            let Some((_, flags)) = line.split_once("cargo install ") else { continue };
+            let mut words = flags.split_whitespace();
+            let right = match words.find(|word| ["--path", "--git"].contains(word)) {
+                Some("--path") => words.next() == Some("."),
+                Some(_) => words.next_back() == Some(env!("CARGO_PKG_NAME")),
+                None => false,
+            };
+            assert!(right, "{}:{number}: {line}", document.name);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "only {seen} installations were found");
+}
+
 /// Tests that ARCHITECTURE.md, SECURITY.md and the like rely on: `tests/file.rs::name`.
 #[test]
 fn tests_that_the_documents_name_exist() {
