@@ -1,7 +1,8 @@
 //! A zygote that is killed from outside. In a file of its own, so that no other zygote is around.
 use crate::support::suite::{run, test};
 use cargo_sandbox::event::GuestOutcome;
-use cargo_sandbox::worker::supervisor::{TestEnd, TestRun};
+use cargo_sandbox::worker::protocol::TestRun;
+use cargo_sandbox::worker::supervisor::RunEnd;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -22,9 +23,9 @@ fn a_killed_zygote_costs_one_test() {
     let suite = run(1, tests);
     killer.join().unwrap();
     assert_eq!(suite.results.len(), 11);
-    assert_eq!(*suite.end(99), TestEnd::Guest(GuestOutcome::Killed(9)));
+    assert_eq!(*suite.end(99), RunEnd::Guest(GuestOutcome::Killed(9)));
     for id in 0..10 {
-        assert_eq!(*suite.end(id), TestEnd::Guest(GuestOutcome::Exited(3)));
+        assert_eq!(*suite.end(id), RunEnd::Guest(GuestOutcome::Exited(3)));
     }
 }
 
