@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod policy;
 pub mod report;
 pub mod runner;
+pub mod should_panic;
 pub mod symbols;
 pub mod text;
 pub mod wasi;

@@ -1,6 +1,6 @@
 //! The cargo command that builds guests, and what it makes.
 
-use super::metadata::{Package, TargetKind, Workspace};
+use super::workspace::{Package, TargetKind, Workspace};
 use super::{CargoFlags, Error, ErrorKind, WASIP1, cargo, manifest_error, sandbox_dir, wrapper};
 use crate::diagnostic::Diagnostic;
 use cargo_metadata::Message;

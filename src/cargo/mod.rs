@@ -12,6 +12,8 @@ pub mod owner;
 pub mod rustdoc;
 pub mod select;
 pub mod target;
+mod variables;
+mod workspace;
 pub mod wrapper;
 
 use crate::diagnostic::Diagnostic;

@@ -6,7 +6,7 @@
 //! could replace our runner, skip examples, or have rustdoc do something else altogether. So this is an
 //! allow-list. What is not on it has no effect, and is named.
 
-use super::{Error, WASIP1, sandbox_dir, wrapper};
+use super::{Error, WASIP1, sandbox_dir, variables};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
@@ -63,7 +63,7 @@ const TELLING: [&str; 1] = ["test-args"];
 pub struct Place(tempfile::TempDir);
 
 impl Place {
-    /// Makes it. `program` is our own executable, which has to begin with [`wrapper::run_if_called`].
+    /// Makes it. `program` is our own executable, which has to begin with [`run_if_called`](super::wrapper::run_if_called).
     ///
     /// # Errors
     /// The target directory cannot be written.
@@ -192,7 +192,7 @@ impl Rustdoc {
         let mut command = Command::new(&self.program);
         command.env_clear().current_dir(&self.current_dir).stdin(Stdio::null());
         let harness = |name: &OsStr| name.as_bytes().starts_with(b"RUST_TEST_");
-        let foreign = |name: &OsStr| wrapper::is_ours(name) || harness(name) || is_the_users(name);
+        let foreign = |name: &OsStr| variables::is_ours(name) || harness(name) || is_the_users(name);
         command.envs(self.env.iter().filter(|(name, _)| !foreign(name)).cloned());
         command.envs(std::env::vars_os().filter(|(name, _)| is_the_users(name)));
         command

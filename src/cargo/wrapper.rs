@@ -5,6 +5,7 @@
 //! dependency. Cargo tracks a workspace wrapper by its path only, so it gets one through a link whose
 //! name holds a hash of all that it adds.
 
+use super::variables::{CALLED, CARGOS, CHAINED};
 use super::{CargoFlags, Error, config, object, rustdoc};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,20 +14,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// Set for cargo's children: we are called as `cargo-sandbox RUSTC ARGS…`. Its value is the folder for
-/// the object.
-pub const CALLED: &str = "CARGO_SANDBOX_RUSTC_WRAPPER";
-/// The user's own workspace wrapper, which we stand before.
-const CHAINED: &str = "CARGO_SANDBOX_CHAINED_WRAPPER";
 /// How the targets of guests begin.
 const GUESTS: &str = "wasm32-wasi";
 /// Changes with the flags that [`telling_flags`] adds.
 const FLAGS_VERSION: &[u8] = b"1";
 /// How the names of links to our program begin.
 const LINK: &str = "rustc-wrapper-";
-/// What cargo reads.
-const CARGOS: &str = "RUSTC_WORKSPACE_WRAPPER";
-
 /// The environment with which cargo calls us, ready for use.
 ///
 /// # Errors
@@ -62,11 +55,6 @@ fn link_to(program: &Path, folder: &Path, chained: Option<&OsStr>) -> io::Result
     std::os::unix::fs::symlink(program, &unfinished)?;
     fs::rename(&unfinished, &link)?;
     Ok(link)
-}
-
-/// Whether a variable is for cargo's children only.
-pub(super) fn is_ours(name: &OsStr) -> bool {
-    [CALLED, CHAINED, CARGOS, "RUSTDOC"].iter().any(|ours| name == *ours)
 }
 
 /// Does rustc's work if cargo called us for that; only returns if it did not, or if rustc cannot be

@@ -19,9 +19,9 @@ use crate::exit_status::ExitStatus;
 use crate::policy::{MOST_MISTAKES, PackagePolicy};
 use crate::report::{escape, merge};
 use crate::runner::interrupt::Interrupt;
-use crate::runner::libtest::{self, Layout};
-use crate::runner::test::{self as tests, Context, Filter, Ignored, Options, Shard, Suite};
-use crate::runner::{Failure, audit_note, verdict};
+use crate::runner::suite::{self as tests, Context, Filter, Ignored, Options, Shard, Suite};
+use crate::runner::{self, Failure, audit_note, verdict};
+use crate::should_panic::{self, Layout};
 use crate::worker::supervisor::Launcher;
 use clap::Parser;
 use std::io::{self, Write};
@@ -298,7 +298,7 @@ fn layout(flags: &CargoFlags, workspace: &Workspace) -> Result<Layout, String> {
         rustc
     };
     let folder = sandbox_dir(&workspace.target_dir).join(".cargo-sandbox");
-    libtest::layout(rustc, WASIP1, &folder).map_err(|error| error.0)
+    should_panic::layout(rustc, WASIP1, &folder).map_err(|error| error.0)
 }
 
 /// Why no test of a native harness is run.
@@ -317,17 +317,15 @@ fn binary_name(artifact: &Artifact) -> String {
 /// The report of a harness of native tests. Even to list them would be to run it.
 fn not_run(harness: &Artifact, index: usize) -> TargetReport {
     let id = TestId { target: index, binary: binary_name(harness), name: "all".to_owned() };
+    let named = runner::Target {
+        package: &harness.package,
+        version: &harness.version,
+        name: &harness.name,
+        kind: harness.kind.as_str(),
+        artifact: &harness.file,
+        wasi: "",
+    };
     TargetReport {
-        package: harness.package.clone(),
-        version: harness.version.clone(),
-        name: harness.name.clone(),
-        kind: harness.kind.as_str().to_owned(),
-        artifact: harness.file.clone(),
-        wasi: String::new(),
-        duration: Duration::ZERO,
-        outcome: None,
-        grants: Vec::new(),
-        violations: Vec::new(),
         tests: vec![TestReport {
             id,
             verdict: TestVerdict::NotRun,
@@ -338,8 +336,7 @@ fn not_run(harness: &Artifact, index: usize) -> TargetReport {
             output: Vec::new(),
             reason: NATIVE.to_owned(),
         }],
-        notes: Vec::new(),
-        output: Vec::new(),
+        ..named.report()
     }
 }
 

@@ -5,11 +5,11 @@ mod envelope;
 mod failure;
 pub mod fs_lookup;
 pub mod interrupt;
-pub mod libtest;
 mod prepare;
 pub mod run;
 pub mod source;
-pub mod test;
+pub mod suite;
+mod target;
 pub mod tmp;
 pub mod verdict;
 
@@ -19,6 +19,7 @@ pub use prepare::{
     Guest, cache_dir, environment, home_dir, metadata_dir, own_folder, prepare, strategies, test_strategies,
     tier_up,
 };
+pub use target::Target;
 
 use crate::worker::protocol::Walls;
 use crate::worker::supervisor::LandlockLevel;

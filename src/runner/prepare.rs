@@ -9,7 +9,7 @@ use crate::compile::{Cache, ModuleInfo, Stamp, Strategy};
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::{Decider, Policy};
-use crate::worker::protocol::Layout;
+use crate::worker::protocol::PreopenLayout;
 use crate::worker::supervisor::{Artifact, Launcher, TierUp};
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ pub struct Guest {
     /// With which compiler.
     pub strategy: Strategy,
     /// How directories are offered to it.
-    pub layout: Layout,
+    pub layout: PreopenLayout,
 }
 
 /// The home directory. A relative one is none: it would be another one in each folder.
@@ -166,7 +166,7 @@ fn prepare_now(
                 .help("a wrapper or linker that drops `-C link-arg` may be the cause; nothing was run"),
         ));
     }
-    let layout = if marked { Layout::Root } else { Layout::TopLevel };
+    let layout = if marked { PreopenLayout::Root } else { PreopenLayout::TopLevel };
     Ok(Guest { wasm, stamp, code, module_info, strategy, layout })
 }
 
@@ -244,7 +244,7 @@ pub fn environment(
     policy: &Policy,
     decider: &Decider,
     tmp: Option<&Path>,
-    layout: Layout,
+    layout: PreopenLayout,
 ) -> Vec<(Vec<u8>, Vec<u8>)> {
     // Names that every guest may ask for are no grants: their values stay outside.
     let granted = |name: &OsString| {
@@ -266,7 +266,7 @@ pub fn environment(
     {
         *value = tmp.as_os_str().as_bytes().to_vec();
     }
-    if layout == Layout::Root || (all.contains_key(PWD) && !policy.set.contains_key("PWD")) {
+    if layout == PreopenLayout::Root || (all.contains_key(PWD) && !policy.set.contains_key("PWD")) {
         all.insert(PWD.to_vec(), policy.current_dir.clone());
     }
     all.into_iter().collect()

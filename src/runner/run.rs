@@ -4,17 +4,19 @@ use super::attribute::{Attribution, grant_uses};
 use super::envelope::{beneath, envelope, let_through, with_tmp_view};
 use super::interrupt::Interrupt;
 use super::prepare::tmp_as_text;
+use super::target::Target;
 use super::tmp::TmpRoot;
 use super::{Failure, Guest, Setup, attribute, environment};
 use crate::access::{Access, RawFrame, RawViolation};
 use crate::cargo::owner::Packages;
 use crate::diagnostic::Diagnostic;
-use crate::event::{KernelReport, Suggestion, TargetReport};
+use crate::event::{GuestOutcome, KernelReport, Suggestion, TargetReport, Violation};
 use crate::policy::{
     self, Bindings, Decider, GrantPattern, PackagePolicy, PathBase, Places, Policy, TargetKind,
 };
+use crate::worker::protocol::{Confinement, RunTask};
 use crate::worker::supervisor::{
-    Confined, Launcher, RunJob, RunListener, RunResult, Symboliser, real_root, root_at,
+    Launcher, RunEnd, RunJob, RunListener, RunResult, Symboliser, real_root, root_at,
 };
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,14 @@ pub struct Subject<'a> {
     pub version: String,
     /// What cargo sets in the environment of a program or test that it runs.
     pub cargo_env: Vec<(String, String)>,
+}
+
+impl Subject<'_> {
+    /// Names an artifact of its package.
+    pub(super) fn target<'a>(&'a self, name: &'a str, kind: &'a str, artifact: &'a Path) -> Target<'a> {
+        let (package, version) = (&self.package, &self.version);
+        Target { package, version, name, kind, artifact, wasi: "p1" }
+    }
 }
 
 /// What to run.
@@ -85,24 +95,24 @@ pub fn complete(mut policy: Policy, subject: &Subject<'_>, tmp: Option<&Path>) -
 }
 
 /// How the worker is confined: as the policy says, or in audit within the envelope.
-pub fn confined(
+pub fn confinement(
     guest: &Guest,
     setup: &Setup,
     policy: &Policy,
     subject: &Subject<'_>,
     tmp: Option<&Path>,
-) -> Confined {
-    let mut confined = Confined::new(guest.strategy);
-    confined.landlock = setup.landlock;
-    confined.walls = setup.walls;
-    confined.layout = guest.layout;
-    confined.timings = setup.timings;
+) -> Confinement {
+    let mut confinement = Confinement::new(guest.strategy);
+    confinement.landlock = setup.landlock;
+    confinement.walls = setup.walls;
+    confinement.layout = guest.layout;
+    confinement.timings = setup.timings;
     if setup.audit {
         let around = envelope(subject.places, policy, tmp);
-        confined.kernel_policy = Some(around.clone());
-        confined.audit = Some(around);
+        confinement.kernel_policy = Some(around.clone());
+        confinement.audit = Some(around);
     }
-    confined
+    confinement
 }
 
 /// Runs it with the caller's standard streams.
@@ -132,21 +142,19 @@ pub fn run(
         None => real_root()?,
         Some(folder) => root_at(folder)?,
     };
-    let mut confined = confined(&guest, setup, &policy, subject, tmp.as_deref());
+    let mut confinement = confinement(&guest, setup, &policy, subject, tmp.as_deref());
     if let Some(folder) = &program.root {
-        confined.kernel_policy = Some(beneath(confined.kernel_policy.as_ref().unwrap_or(&policy), folder));
+        confinement.kernel_policy =
+            Some(beneath(confinement.kernel_policy.as_ref().unwrap_or(&policy), folder));
     }
-    let given = confined.audit.as_ref().unwrap_or(&policy);
+    let given = confinement.audit.as_ref().unwrap_or(&policy);
     let env = environment(given, &Decider::new(given), tmp.as_deref(), guest.layout);
-    let envelope = confined.audit.as_ref().map(Decider::new);
+    let envelope = confinement.audit.as_ref().map(Decider::new);
     let job = RunJob {
         code: guest.code.as_fd(),
         root: root.as_fd(),
-        confined,
-        policy: policy.clone(),
+        task: RunTask { confinement, policy: policy.clone(), args: program.args.clone(), env },
         grants: subject.policy.grants.len(),
-        args: program.args.clone(),
-        env,
         interrupt: Some(interrupt.as_fd()),
     };
     let mut listener = Listener {
@@ -209,10 +217,17 @@ impl Listener<'_, '_> {
         let subject = self.subject;
         let workspace = &subject.places.workspace;
         let mut notes = attribute::unsupported_notes(&guest.module_info);
-        let trapped =
-            !result.backtrace.is_empty() && matches!(result.outcome, crate::event::GuestOutcome::Trapped(_));
+        let (outcome, fault) = match result.end {
+            RunEnd::Guest(outcome) => (Some(outcome), None),
+            RunEnd::Fault { why, signal } => (signal.map(GuestOutcome::Killed), Some(why)),
+            // Only tests are patched, and run again.
+            RunEnd::PatchMismatch | RunEnd::Superseded => (None, Some("its guest did not run".to_owned())),
+        };
+        let trapped = outcome
+            .as_ref()
+            .filter(|outcome| !result.backtrace.is_empty() && matches!(outcome, GuestOutcome::Trapped(_)));
         let mut violations = Vec::new();
-        if result.observed.violated() || trapped {
+        if result.observed.violated() || trapped.is_some() {
             let packages = self.packages.take().unwrap_or_else(|| (self.find_packages)());
             let manifest = subject.manifest.clone();
             let audit = self.envelope.is_some();
@@ -233,35 +248,42 @@ impl Listener<'_, '_> {
                     bind,
                     saw_tmp: result.observed.saw_tmp,
                 };
-                let (suggestion, note) = suggestion(subject, &raw.access, &target, raw.exception.is_some());
-                let mut violation = attribution.violation(raw, *count, program.test.as_deref(), suggestion);
-                add_note(&mut violation.note, note);
-                violation.allowed = self.envelope.as_ref().is_some_and(|all| let_through(all, raw));
-                violations.push(violation);
+                let envelope = self.envelope.as_ref();
+                violations.push(explained(subject, &attribution, envelope, (raw, *count), &target));
             }
-            if trapped && let Some(origin) = attribution.origin(&attribution.frames(&result.backtrace)) {
-                notes.push(attribute::trap_note(&result.outcome, &origin));
+            if let Some(outcome) = trapped
+                && let Some(origin) = attribution.origin(&attribution.frames(&result.backtrace))
+            {
+                notes.push(attribute::trap_note(outcome, &origin));
             }
         }
         notes.append(&mut self.warnings);
         notes.extend(attribute::run_notes(&result.note, result.observed.overflow, &result.observed.limits));
-        notes.extend(result.fault.map(attribute::fault_note));
+        notes.extend(fault.map(attribute::fault_note));
         TargetReport {
-            package: subject.package.clone(),
-            version: subject.version.clone(),
-            name: program.target.clone(),
-            kind: program.cargo_kind.clone(),
-            artifact: program.artifact.clone(),
-            wasi: "p1".to_owned(),
             duration: result.duration,
-            outcome: Some(result.outcome),
+            outcome,
             grants: grant_uses(policy, &result.observed.uses, workspace),
             violations,
-            tests: Vec::new(),
             notes,
-            output: Vec::new(),
+            ..subject.target(&program.target, &program.cargo_kind, &program.artifact).report()
         }
     }
+}
+
+/// A violation in the report's words: whose it is, what would allow it, and whether an audit let it through.
+pub(super) fn explained(
+    subject: &Subject<'_>,
+    attribution: &Attribution<'_>,
+    envelope: Option<&Decider>,
+    (raw, count): (&RawViolation, u64),
+    target: &policy::Target<'_>,
+) -> Violation {
+    let (suggestion, note) = suggestion(subject, &raw.access, target, raw.exception.is_some());
+    let mut violation = attribution.violation(raw, count, target.test, suggestion);
+    add_note(&mut violation.note, note);
+    violation.allowed = envelope.is_some_and(|all| let_through(all, raw));
+    violation
 }
 
 /// What would allow an access, in the report's words, and what there is to say about that.

@@ -69,21 +69,15 @@ mod tests {
 
     #[test]
     fn a_fault_ranks_above_what_was_heard_before_it() {
-        let target = |notes| TargetReport {
-            package: String::new(),
-            version: String::new(),
-            name: String::new(),
-            kind: String::new(),
-            artifact: "/x".into(),
-            wasi: String::new(),
-            duration: std::time::Duration::ZERO,
-            outcome: Some(GuestOutcome::Exited(0)),
-            grants: Vec::new(),
-            violations: Vec::new(),
-            tests: Vec::new(),
-            notes,
-            output: Vec::new(),
+        let named = crate::runner::Target {
+            package: "",
+            version: "",
+            name: "",
+            kind: "",
+            artifact: std::path::Path::new("/x"),
+            wasi: "",
         };
+        let target = |notes| TargetReport { outcome: Some(GuestOutcome::Exited(0)), notes, ..named.report() };
         let fault = crate::runner::attribute::fault_note("why".to_owned());
         assert_eq!(of_target(&target(vec![fault]), false), ExitStatus::Fault);
         let note = crate::diagnostic::Diagnostic::warning("", "x");

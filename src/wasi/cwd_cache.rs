@@ -1,7 +1,7 @@
 //! Metadata by path with one look at one name: a third of the time where many files of one directory
 //! are looked at.
 //!
-//! The process stands in the directory that holds the name (`fchdir` to what [`Gate::open_path`] has
+//! The process stands in the directory that holds the name (`fchdir` to what [`Gate::open_path`](super::gate::Gate::open_path) has
 //! opened: no link on the way). Before each use the kernel is asked where that is (`getcwd`), and
 //! only if the answer is the decided path, byte for byte, the name is looked at in there, without
 //! following a link. So the directory was at that path during the call, found through no link, and
@@ -13,10 +13,10 @@
 //! above was taken away meanwhile, and that something was mounted over one: neither is in a guest's
 //! power. Opening a file gains nothing in this way: asking costs as much as the walk.
 
-use super::gate::{Gate, Place};
+use super::gate::Place;
 use rustix::fs::{AtFlags, CWD, FileType, Stat, StatxFlags};
 use rustix::io::Errno as Native;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -39,12 +39,16 @@ impl CwdCache {
         (identity(root, c"") == Some(own)).then(Self::default)
     }
 
-    /// Metadata of the place; `None` if this is no way to it.
-    pub(crate) fn stat(&mut self, gate: &Gate, place: Place<'_>) -> Option<Result<Stat, Native>> {
+    /// Metadata of the place; `None` if this is no way to it. `open` opens a directory, through no link.
+    pub(crate) fn stat(
+        &mut self,
+        place: Place<'_>,
+        open: impl FnOnce(&[u8]) -> Option<OwnedFd>,
+    ) -> Option<Result<Stat, Native>> {
         let slash = place.path.iter().rposition(|byte| *byte == b'/').filter(|slash| *slash > 0)?;
         let (directory, name) = (&place.path[..slash], &place.path[slash + 1..]);
         if self.directory != directory {
-            self.go(gate, directory)?;
+            self.go(directory, open)?;
         }
         if !self.is_there() {
             self.directory.clear();
@@ -62,14 +66,14 @@ impl CwdCache {
         }
     }
 
-    fn go(&mut self, gate: &Gate, directory: &[u8]) -> Option<()> {
+    fn go(&mut self, directory: &[u8], open: impl FnOnce(&[u8]) -> Option<OwnedFd>) -> Option<()> {
         if self.asked != directory {
             self.asked.clear();
             self.asked.extend_from_slice(directory);
             return None;
         }
         self.directory.clear();
-        rustix::process::fchdir(gate.open_path(directory, true, true).ok()?).ok()?;
+        rustix::process::fchdir(open(directory)?).ok()?;
         self.directory.extend_from_slice(directory);
         Some(())
     }

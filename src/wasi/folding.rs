@@ -18,7 +18,7 @@
 //! grants, which were resolved when it was read; and what lies where the policy makes no difference
 //! between names.
 
-use super::gate::{Denial, Fault, Gate, Place, Verdict};
+use super::gate::{Denial, Fault, Place, Verdict};
 use crate::access::Operation;
 use crate::policy::folded::{FoldedExceptions, Hidden, key};
 use crate::policy::{Component, Decider, GrantPattern, PathBase, PathPattern, Policy};
@@ -147,7 +147,7 @@ impl Pin {
         self.directory.clone()
     }
 
-    /// Opens it, as [`Gate::open`] does.
+    /// Opens it, as [`Gate::open`](super::gate::Gate::open) does.
     pub(crate) fn open(&self, flags: OFlags, bits: Bits) -> Result<OwnedFd, Native> {
         let directory = self.directory()?;
         if self.absent && !flags.contains(OFlags::CREATE | OFlags::EXCL) {
@@ -162,8 +162,15 @@ fn last(path: &[u8]) -> &[u8] {
     &path[path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1)..]
 }
 
-/// Replaces `path` by what the directories on its way call it. `None`: nothing is to be looked at.
-pub(crate) fn look(gate: &Gate, folding: &Folding, path: &mut Vec<u8>) -> Option<Pin> {
+/// Replaces `path` by what the directories on its way call it. `None`: nothing is to be looked at. `open` opens a
+/// directory without following a link, and `tells_apart` says whether the decision about something in one depends
+/// on how it is called.
+pub(crate) fn look(
+    folding: &Folding,
+    path: &mut Vec<u8>,
+    open: &dyn Fn(&[u8]) -> Result<OwnedFd, Native>,
+    tells_apart: &dyn Fn(&[u8]) -> bool,
+) -> Option<Pin> {
     let concerned = folding.places.iter().filter(|place| is_beneath(path, place));
     // The outermost of them: what lies above tells its names apart.
     let place = concerned.min_by_key(|place| place.len())?;
@@ -177,12 +184,12 @@ pub(crate) fn look(gate: &Gate, folding: &Folding, path: &mut Vec<u8>) -> Option
         let above = known.len();
         known.push(b'/');
         known.extend_from_slice(name);
-        let open = |path: &[u8]| gate.open_path(path, true, true).map(Arc::new);
+        let open = |path: &[u8]| open(path).map(Arc::new);
         if matches!(directory, Some(Err(_))) {
             continue;
         }
         if !folding.named.contains(&known) {
-            apart = gate.tells_apart_in(&known[..above.max(1)]);
+            apart = tells_apart(&known[..above.max(1)]);
             if !apart {
                 known.extend(rest.flat_map(|name| [b"/", name].concat()));
                 break;
@@ -297,13 +304,13 @@ fn list(directory: BorrowedFd<'_>, mut found: impl FnMut(&[u8], u64) -> bool) ->
 }
 
 /// After something was made: whether its directory has it under the name that was decided on. If not, it
-/// is taken back.
+/// is taken back. With what is known of its path, if it lies beneath a folding directory.
 pub(crate) fn made(
-    gate: &Gate,
+    pin: Option<&Pin>,
     place: Place<'_>,
     take_back: impl FnOnce(&OwnedFd, &[u8]),
 ) -> Result<(), Fault> {
-    let Some(Ok(directory)) = gate.pin(place.path).map(Pin::directory) else { return Ok(()) };
+    let Some(Ok(directory)) = pin.map(Pin::directory) else { return Ok(()) };
     let name = last(place.path);
     if list(directory.as_fd(), |entry, _| entry == name) == Ok(true) {
         return Ok(());

@@ -293,7 +293,7 @@ fn make(gate: &Gate, place: Place<'_>, flags: OFlags) -> Result<Result<OwnedFd, 
     let made = rustix::fs::openat(&parent, name, flags, NEW_FILE);
     if made.is_ok() {
         keep(gate, &parent, place, AtFlags::empty())?;
-        folding::made(gate, place, folding::remove(AtFlags::empty()))?;
+        folding::made(gate.pin(place.path), place, folding::remove(AtFlags::empty()))?;
     }
     Ok(made)
 }

@@ -51,7 +51,7 @@ impl Host {
             rustix::fs::mkdirat(&parent, name(place, last, &mut Vec::new()), NEW_DIRECTORY)
                 .map_err(|native| gate.refused(native, Operation::Create, place.path))?;
             keep(gate, &parent, place, AtFlags::REMOVEDIR)?;
-            folding::made(gate, place, folding::remove(AtFlags::REMOVEDIR))
+            folding::made(gate.pin(place.path), place, folding::remove(AtFlags::REMOVEDIR))
         })?;
         self.created();
         Ok(())
@@ -113,7 +113,7 @@ impl Host {
             rustix::fs::symlinkat(text, &parent, name(place, last, &mut Vec::new()))
                 .map_err(|native| gate.refused(native, Operation::Create, place.path))?;
             keep(gate, &parent, place, AtFlags::empty())?;
-            folding::made(gate, place, folding::remove(AtFlags::empty()))
+            folding::made(gate.pin(place.path), place, folding::remove(AtFlags::empty()))
         })?;
         self.created();
         Ok(())
@@ -157,7 +157,7 @@ impl Host {
                 rustix::fs::linkat(&old_parent, old_name, &new_parent, shaped, AtFlags::empty())
                     .map_err(|native| moved(gate, native, from.path, to.path, &old_parent, &new_parent))?;
                 keep(gate, &new_parent, to, AtFlags::empty())?;
-                folding::made(gate, to, folding::remove(AtFlags::empty()))?;
+                folding::made(gate.pin(to.path), to, folding::remove(AtFlags::empty()))?;
                 // Somebody may have put another file, or a link, into its place meanwhile.
                 let (old, new) = ((from, &old_parent), (to, &new_parent));
                 let arrived = arrived(gate, &held, old, new, new_name);
@@ -205,7 +205,7 @@ impl Host {
                     }
                     result => result.map_err(|native| failed(gate, native))?,
                 }
-                folding::made(gate, to, |directory, name| {
+                folding::made(gate.pin(to.path), to, |directory, name| {
                     let _ = rustix::fs::renameat_with(directory, name, &old_parent, old_name, gentle);
                 })?;
                 let (old, new) = ((from, &old_parent), (to, &new_parent));

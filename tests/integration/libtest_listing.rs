@@ -3,8 +3,9 @@
 
 use crate::libtest_support::{Guest, toolchain};
 use cargo_sandbox::event::TestVerdict;
-use cargo_sandbox::runner::libtest::outcome::judge_whole;
-use cargo_sandbox::runner::libtest::{Ended, Image, Listing, ShouldPanic, Stack, find, judge, layout};
+use cargo_sandbox::runner::suite::libtest::Listing;
+use cargo_sandbox::runner::suite::outcome::{Ended, judge, judge_whole};
+use cargo_sandbox::should_panic::{Image, ShouldPanic, Stack, find, layout};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -57,7 +58,7 @@ fn a_listing_that_breaks_libtests_json_falls_back_to_names() {
     // Without places no descriptor is sure, and what must panic is not run.
     let layout = layout(|| toolchain("rustc"), "wasm32-wasip1", &folder()).expect("a layout");
     let image = Image::parse(&guest.wasm).expect("an image");
-    let error = find(&image, &layout, &tests)[0].clone().expect_err("no place").to_string();
+    let error = find(&image, &layout, &[tests[0].wanted()])[0].clone().expect_err("no place").to_string();
     let run = guest.test("loud", false, None);
     let ended = Ended {
         outcome: &run.outcome,
@@ -159,10 +160,13 @@ fn the_descriptor_in_a_component_is_that_of_the_module_inside() {
     let layout = layout(|| toolchain("rustc"), "wasm32-wasip2", &folder()).expect("a layout");
     let wasm = compile_for("wasm32-wasip2", "component", source, &["--test"]);
     let image = Image::parse(&wasm).expect("an image");
-    let descriptor = find(&image, &layout, &tests)[0].clone().expect("a descriptor");
+    let descriptor = find(&image, &layout, &[tests[0].wanted()])[0].clone().expect("a descriptor");
     assert_eq!(descriptor.should_panic, ShouldPanic::YesWithMessage("x".to_owned()));
     let mut changed = wasm.clone();
     assert!(descriptor.patch.expect("a patch").apply_to_file(&image, &mut changed));
     let image = Image::parse(&changed).expect("an image");
-    assert_eq!(find(&image, &layout, &tests)[0].clone().expect("a descriptor").should_panic, ShouldPanic::No);
+    assert_eq!(
+        find(&image, &layout, &[tests[0].wanted()])[0].clone().expect("a descriptor").should_panic,
+        ShouldPanic::No
+    );
 }

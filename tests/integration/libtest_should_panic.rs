@@ -4,7 +4,9 @@
 use crate::common::Fixture;
 use crate::libtest_support::{Guest, toolchain};
 use cargo_sandbox::event::TestVerdict::{self, Failed, NotRun, Passed};
-use cargo_sandbox::runner::libtest::{Ended, Image, Listing, Stack, find, judge, layout};
+use cargo_sandbox::runner::suite::libtest::{ListedTest, Listing};
+use cargo_sandbox::runner::suite::outcome::{Ended, judge};
+use cargo_sandbox::should_panic::{Image, Stack, find, layout};
 use cargo_sandbox::symbols;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -95,7 +97,7 @@ fn foreign(directory: &str, args: &[&str], env: &[(&str, &str)]) -> Verdicts {
     let layout = layout(|| toolchain("rustc"), TARGET, &folder).expect("a layout");
     let image = Image::parse(&guest.wasm).expect("an image");
     let symbols = symbols::Symbols::read(&guest.wasm).expect("symbols");
-    let descriptors = find(&image, &layout, &tests);
+    let descriptors = find(&image, &layout, &tests.iter().map(ListedTest::wanted).collect::<Vec<_>>());
     let mut verdicts = Verdicts::new();
     for (test, descriptor) in tests.iter().zip(descriptors) {
         let descriptor = descriptor.unwrap_or_else(|error| panic!("{directory}: {}: {error}", test.name));

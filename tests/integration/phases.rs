@@ -471,8 +471,8 @@ fn a_runner_of_cargo_or_nextest_hears_every_phase() {
 fn every_place_that_starts_an_instance_is_known() {
     let known = BTreeMap::from([
         ("src/runner/run.rs", "a program, or a runner's instance"),
-        ("src/runner/test/listing.rs", "the three questions"),
-        ("src/runner/test/mod.rs", "tests, attempts, better code"),
+        ("src/runner/suite/listing.rs", "the three questions"),
+        ("src/runner/suite/testing.rs", "tests, attempts, better code"),
     ]);
     let mut found = BTreeSet::new();
     let mut open = vec![crate::common::root().join("src")];

@@ -10,7 +10,7 @@ const MISSING: &str = "error 44";
 #[test]
 fn a_directory_that_was_moved_is_not_looked_into_under_its_old_name() {
     crate::common::alone(
-        "wasi_standing::a_directory_that_was_moved_is_not_looked_into_under_its_old_name",
+        "wasi_cwd_cache::a_directory_that_was_moved_is_not_looked_into_under_its_old_name",
         || {
             by_the_guest();
             by_others();

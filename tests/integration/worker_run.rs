@@ -4,8 +4,8 @@ use cargo_sandbox::access::{GrantId, Operation, OperationSet, RawFrame, RawViola
 use cargo_sandbox::compile::{Cache, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::policy::{Bindings, PackagePolicy, Policy, Scope, TargetKind};
-use cargo_sandbox::worker::protocol::Walls;
-use cargo_sandbox::worker::supervisor::{Confined, RunJob, RunListener, RunResult, Symboliser, WorkerError};
+use cargo_sandbox::worker::protocol::{Confinement, RunTask, Walls};
+use cargo_sandbox::worker::supervisor::{RunEnd, RunJob, RunListener, RunResult, Symboliser, WorkerError};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -40,23 +40,25 @@ fn policy(package: &PackagePolicy) -> Policy {
 fn run_as(
     policy: Policy,
     args: &[&str],
-    confined: Confined,
+    confinement: Confinement,
     heard: &mut Heard,
 ) -> Result<RunResult, WorkerError> {
-    let artifact = artifact(confined.strategy);
+    let artifact = artifact(confinement.strategy);
     let root = root();
     launcher().run(
         RunJob {
             code: artifact.code.as_fd(),
             root: root.as_fd(),
-            confined,
-            policy,
+            task: RunTask {
+                confinement,
+                policy,
+                args: std::iter::once("actor")
+                    .chain(args.iter().copied())
+                    .map(|a| a.as_bytes().to_vec())
+                    .collect(),
+                env: Vec::new(),
+            },
             grants: 10,
-            args: std::iter::once("actor")
-                .chain(args.iter().copied())
-                .map(|a| a.as_bytes().to_vec())
-                .collect(),
-            env: Vec::new(),
             interrupt: None,
         },
         heard,
@@ -64,17 +66,17 @@ fn run_as(
 }
 
 fn run(policy: Policy, args: &[&str]) -> RunResult {
-    run_as(policy, args, Confined::new(Strategy::Cranelift), &mut Heard::default()).unwrap()
+    run_as(policy, args, Confinement::new(Strategy::Cranelift), &mut Heard::default()).unwrap()
 }
 
 #[test]
 fn every_end_of_a_guest_is_told_apart() {
-    let ends = |what: &str| run(policy(&package(&[])), &[what]).outcome;
-    assert_eq!(ends("ok"), GuestOutcome::Exited(0));
-    assert_eq!(ends("exit"), GuestOutcome::Exited(3));
-    assert_eq!(ends("trap"), GuestOutcome::Trapped("unreachable".to_owned()));
-    assert_eq!(ends("x"), GuestOutcome::Panicked);
-    assert_eq!(ends("stack"), GuestOutcome::Trapped("stack overflow".to_owned()));
+    let ends = |what: &str| run(policy(&package(&[])), &[what]).end;
+    assert_eq!(ends("ok"), RunEnd::Guest(GuestOutcome::Exited(0)));
+    assert_eq!(ends("exit"), RunEnd::Guest(GuestOutcome::Exited(3)));
+    assert_eq!(ends("trap"), RunEnd::Guest(GuestOutcome::Trapped("unreachable".to_owned())));
+    assert_eq!(ends("x"), RunEnd::Guest(GuestOutcome::Panicked));
+    assert_eq!(ends("stack"), RunEnd::Guest(GuestOutcome::Trapped("stack overflow".to_owned())));
 }
 
 #[test]
@@ -82,8 +84,8 @@ fn both_compilers_run_the_guest() {
     for strategy in [Strategy::Cranelift, Strategy::Winch] {
         let mut heard = Heard::default();
         let policy = policy(&package(&[]));
-        let result = run_as(policy, &["stack"], Confined::new(strategy), &mut heard).unwrap();
-        assert_eq!(result.outcome, GuestOutcome::Trapped("stack overflow".to_owned()));
+        let result = run_as(policy, &["stack"], Confinement::new(strategy), &mut heard).unwrap();
+        assert_eq!(result.end, RunEnd::Guest(GuestOutcome::Trapped("stack overflow".to_owned())));
         assert!(!result.backtrace.is_empty());
         let kernel = heard.ready.unwrap();
         assert!(kernel.seccomp && !kernel.enforced.is_empty());
@@ -96,12 +98,12 @@ fn a_limit_of_time_ends_an_endless_loop_and_one_of_memory_a_glutton() {
     limited.limits.time = Some(Duration::from_millis(200));
     let begun = Instant::now();
     let result = run(limited, &["loop"]);
-    assert_eq!(result.outcome, GuestOutcome::TimedOut(Duration::from_millis(200)));
+    assert_eq!(result.end, RunEnd::Guest(GuestOutcome::TimedOut(Duration::from_millis(200))));
     assert!(begun.elapsed() < Duration::from_secs(5));
     let mut limited = policy(&package(&[]));
     limited.limits.memory = Some(8 << 20);
     let result = run(limited, &["memory"]);
-    assert_eq!(result.outcome, GuestOutcome::Limit("memory".to_owned()));
+    assert_eq!(result.end, RunEnd::Guest(GuestOutcome::Limit("memory".to_owned())));
 }
 
 #[test]
@@ -119,17 +121,19 @@ fn an_interruption_ends_the_run() {
             RunJob {
                 code: artifact.code.as_fd(),
                 root: root.as_fd(),
-                confined: Confined::new(Strategy::Cranelift),
-                policy: policy(&package(&[])),
+                task: RunTask {
+                    confinement: Confinement::new(Strategy::Cranelift),
+                    policy: policy(&package(&[])),
+                    args: vec![b"actor".to_vec(), b"loop".to_vec()],
+                    env: Vec::new(),
+                },
                 grants: 0,
-                args: vec![b"actor".to_vec(), b"loop".to_vec()],
-                env: Vec::new(),
                 interrupt: Some(read.as_fd()),
             },
             &mut Heard::default(),
         )
         .unwrap();
-    assert_eq!(result.outcome, GuestOutcome::Interrupted);
+    assert_eq!(result.end, RunEnd::Guest(GuestOutcome::Interrupted));
     interrupter.join().unwrap();
 }
 
@@ -140,9 +144,9 @@ fn an_ungranted_access_is_reported_once_with_its_count_and_a_granted_one_counts_
     std::fs::write(&file, "secret").unwrap();
     let path = file.to_str().unwrap();
     let mut heard = Heard::default();
-    let confined = Confined::new(Strategy::Cranelift);
+    let confined = Confinement::new(Strategy::Cranelift);
     let result = run_as(policy(&package(&[])), &["a", &path[1..]], confined.clone(), &mut heard).unwrap();
-    assert_eq!(result.outcome, GuestOutcome::Exited(0));
+    assert_eq!(result.end, RunEnd::Guest(GuestOutcome::Exited(0)));
     assert_eq!(heard.violations.len(), 1);
     let (violation, count) = &result.observed.violations[0];
     assert_eq!(*count, 10);
@@ -169,7 +173,7 @@ fn each_wall_alone_stops_a_file_from_being_created() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = tmp.path().canonicalize().unwrap();
     let create = |walls: Walls, grants: &[(OperationSet, &str, Scope)], name: &str| {
-        let confined = Confined { walls, ..Confined::new(Strategy::Cranelift) };
+        let confined = Confinement { walls, ..Confinement::new(Strategy::Cranelift) };
         let path = dir.join(name);
         let args = ["create", &path.to_str().unwrap()[1..]];
         run_as(policy(&package(grants)), &args, confined, &mut Heard::default()).unwrap();
@@ -193,10 +197,10 @@ fn an_audited_access_within_the_envelope_happens_and_is_reported_and_one_beyond_
     std::fs::create_dir(&outside).unwrap();
     let envelope = package(&[(OperationSet::FS_ALL, inside.to_str().unwrap(), Scope::Always)]);
     let create = |path: PathBuf| {
-        let confined = Confined {
+        let confined = Confinement {
             audit: Some(policy(&envelope)),
             kernel_policy: Some(policy(&envelope)),
-            ..Confined::new(Strategy::Cranelift)
+            ..Confinement::new(Strategy::Cranelift)
         };
         let args = ["create", &path.to_str().unwrap()[1..]];
         let result = run_as(policy(&package(&[])), &args, confined, &mut Heard::default()).unwrap();
@@ -215,11 +219,13 @@ fn damaged_code_is_an_error_that_asks_to_compile_again() {
     let job = RunJob {
         code: code.as_fd(),
         root: root.as_fd(),
-        confined: Confined::new(Strategy::Cranelift),
-        policy: policy(&package(&[])),
+        task: RunTask {
+            confinement: Confinement::new(Strategy::Cranelift),
+            policy: policy(&package(&[])),
+            args: vec![b"actor".to_vec()],
+            env: Vec::new(),
+        },
         grants: 0,
-        args: vec![b"actor".to_vec()],
-        env: Vec::new(),
         interrupt: None,
     };
     let error = launcher().run(job, &mut Heard::default()).unwrap_err();
@@ -233,11 +239,13 @@ fn code_of_the_other_compiler_is_refused() {
     let job = RunJob {
         code: artifact.code.as_fd(),
         root: root.as_fd(),
-        confined: Confined::new(Strategy::Cranelift),
-        policy: policy(&package(&[])),
+        task: RunTask {
+            confinement: Confinement::new(Strategy::Cranelift),
+            policy: policy(&package(&[])),
+            args: vec![b"actor".to_vec()],
+            env: Vec::new(),
+        },
         grants: 0,
-        args: vec![b"actor".to_vec()],
-        env: Vec::new(),
         interrupt: None,
     };
     let error = launcher().run(job, &mut Heard::default()).unwrap_err();
@@ -260,15 +268,17 @@ fn code_from_the_cache_runs_and_a_module_that_is_none_is_said_to_be_none() {
         let job = RunJob {
             code: artifact.code.as_fd(),
             root: root.as_fd(),
-            confined: Confined::new(Strategy::Cranelift),
-            policy: policy(&package(&[])),
+            task: RunTask {
+                confinement: Confinement::new(Strategy::Cranelift),
+                policy: policy(&package(&[])),
+                args: vec![b"actor".to_vec(), b"exit".to_vec()],
+                env: Vec::new(),
+            },
             grants: 0,
-            args: vec![b"actor".to_vec(), b"exit".to_vec()],
-            env: Vec::new(),
             interrupt: None,
         };
         let result = launcher().run(job, &mut Heard::default()).unwrap();
-        assert_eq!(result.outcome, GuestOutcome::Exited(3));
+        assert_eq!(result.end, RunEnd::Guest(GuestOutcome::Exited(3)));
     }
     let mut other = tempfile::tempfile().unwrap();
     other.write_all(b"\0asm, but not quite").unwrap();
@@ -306,11 +316,13 @@ fn a_module_that_cannot_be_started_runs_nothing_at_all() {
         let job = RunJob {
             code: artifact.code.as_fd(),
             root: root.as_fd(),
-            confined: Confined::new(Strategy::Cranelift),
-            policy: policy(&package(&[])),
+            task: RunTask {
+                confinement: Confinement::new(Strategy::Cranelift),
+                policy: policy(&package(&[])),
+                args: ["actor", "read", "etc/passwd"].map(|word| word.as_bytes().to_vec()).into(),
+                env: Vec::new(),
+            },
             grants: 0,
-            args: ["actor", "read", "etc/passwd"].map(|word| word.as_bytes().to_vec()).into(),
-            env: Vec::new(),
             interrupt: None,
         };
         let ended = launcher().run(job, &mut heard);

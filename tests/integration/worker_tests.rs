@@ -7,18 +7,16 @@ use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::kernel::LandlockLevel;
 use cargo_sandbox::policy::model::LimitsPatch;
 use cargo_sandbox::policy::{PackagePolicy, Scope};
-use cargo_sandbox::worker::protocol::{InjectedFault, Patch};
-use cargo_sandbox::worker::supervisor::{
-    Confined, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests, TierUp,
-};
+use cargo_sandbox::worker::protocol::{InjectedFault, Patch, TestRun};
+use cargo_sandbox::worker::supervisor::{PoolJob, RunEnd, RunResult, TestPool, Tests, TierUp};
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-fn guest(outcome: GuestOutcome) -> TestEnd {
-    TestEnd::Guest(outcome)
+fn guest(outcome: GuestOutcome) -> RunEnd {
+    RunEnd::Guest(outcome)
 }
 
-fn guest_ended(status: i32) -> TestEnd {
+fn guest_ended(status: i32) -> RunEnd {
     guest(GuestOutcome::Exited(status))
 }
 
@@ -79,7 +77,7 @@ fn a_child_that_was_taken_over_changes_no_other_verdict() {
                 Spin => {
                     assert_eq!(*end, guest(GuestOutcome::TimedOut(Duration::from_millis(500))));
                 }
-                _ => assert!(matches!(end, TestEnd::Fault(_)), "{fault:?}: {end:?}"),
+                _ => assert!(matches!(end, RunEnd::Fault { .. }), "{fault:?}: {end:?}"),
             }
         }
     }
@@ -100,7 +98,7 @@ fn without_landlock_a_child_has_no_capability_and_reaches_no_memory_of_those_abo
     cargo_sandbox::kernel::process::set_not_dumpable().unwrap();
     let (artifact, root) = (artifact(Strategy::Cranelift), root());
     let mut job = job(&artifact, &root, Strategy::Cranelift, package(&[]), None);
-    job.confined.landlock = LandlockLevel::Off;
+    job.task.confinement.landlock = LandlockLevel::Off;
     let tests = (0..2).map(|id| TestRun { fault: Some(InjectedFault::Pry), ..test(id, "print") });
     let mut suite = Suite { waiting: tests.collect(), ..Suite::default() };
     assert!(!TestPool::new(&launcher(), job).run(&mut suite).unwrap());
@@ -175,10 +173,9 @@ fn the_grant_of_a_case_is_its_own_in_the_kernel_too() {
     let walls_of_wasi = |wasi| {
         let artifact = artifact(Strategy::Cranelift);
         let root = root();
-        let mut confined = Confined::new(Strategy::Cranelift);
-        confined.walls.wasi = wasi;
-        let job = job(&artifact, &root, Strategy::Cranelift, package.clone(), None);
-        let mut pool = TestPool::new(&launcher(), PoolJob { confined, workers: 1, ..job });
+        let mut job = job(&artifact, &root, Strategy::Cranelift, package.clone(), None);
+        job.task.confinement.walls.wasi = wasi;
+        let mut pool = TestPool::new(&launcher(), PoolJob { workers: 1, ..job });
         let names = [dir.join(format!("one-{wasi}")), dir.join(format!("two-{wasi}"))];
         let tests = vec![on(1, "create", &names[0]), on(2, "create", &names[1])];
         let mut suite = Suite { waiting: tests.into(), ..Suite::default() };
@@ -203,8 +200,8 @@ fn a_patch_is_applied_before_the_start_and_a_wrong_one_keeps_the_test_from_runni
         ],
     );
     assert_eq!(suite.results[&0].output.bytes(), b"patched!");
-    assert_eq!(*suite.end(1), TestEnd::PatchMismatch);
-    assert_eq!(*suite.end(2), TestEnd::PatchMismatch);
+    assert_eq!(*suite.end(1), RunEnd::PatchMismatch);
+    assert_eq!(*suite.end(2), RunEnd::PatchMismatch);
     assert_eq!(suite.results[&1].output.bytes(), b"");
     assert_eq!(suite.results[&3].output.bytes(), b"original");
 }
@@ -271,7 +268,7 @@ fn a_limit_of_a_case_counts_the_memory_that_the_guest_has_from_the_start() {
     }
     let suite = run_guest(guest, limited, [0, 1, 3, 4].map(|id| test(id, "x")).into());
     assert_eq!(*suite.end(0), guest_ended(2));
-    assert!(matches!(suite.end(1), TestEnd::Guest(GuestOutcome::Trapped(_))), "{:?}", suite.end(1));
+    assert!(matches!(suite.end(1), RunEnd::Guest(GuestOutcome::Trapped(_))), "{:?}", suite.end(1));
     assert_eq!(*suite.end(3), guest_ended(-1));
     assert_eq!(suite.results[&3].observed.limits, ["memory"]);
     assert_eq!(*suite.end(4), guest_ended(2));
@@ -335,12 +332,12 @@ impl Tests for Stopping {
     fn next(&mut self) -> Option<TestRun> {
         self.0.next()
     }
-    fn finished(&mut self, result: TestResult) {
-        if result.id == 1 {
+    fn finished(&mut self, id: u64, result: RunResult) {
+        if id == 1 {
             std::thread::sleep(Duration::from_secs(1));
             self.0.stop_after = Some(0);
         }
-        self.0.finished(result);
+        self.0.finished(id, result);
     }
     fn stopped(&self) -> bool {
         self.0.stopped()
@@ -387,7 +384,7 @@ impl Tests for UntilBetter {
         self.ready += 1;
         self.after_that = self.given;
     }
-    fn finished(&mut self, result: TestResult) {
+    fn finished(&mut self, _id: u64, result: RunResult) {
         assert_eq!(result.end, guest(GuestOutcome::Exited(0)));
         assert_eq!(result.output.bytes(), b"hello from the guest\n");
         self.ended += 1;

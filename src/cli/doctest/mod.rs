@@ -19,9 +19,9 @@ use crate::cargo::{CargoFlags, config};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GrantUse, KernelReport, RunEvent, TargetReport, TestId, TestReport};
 use crate::exit_status::ExitStatus;
-use crate::runner::Failure;
 use crate::runner::interrupt::Interrupt;
-use crate::runner::test::{Filter, Ignored};
+use crate::runner::suite::{Filter, Ignored};
+use crate::runner::{self, Failure};
 use clap::ValueEnum as _;
 use results_channel::{GuestResult, Inbox, Orders};
 use rustdoc_output::{ALL, DocTestResults, Lines, Mode, Word, listed};
@@ -134,20 +134,20 @@ pub(super) fn run(
         outputs.event(&RunEvent::TestFinished(test.clone()));
     }
     let Found { tests, sum, status } = found;
+    let named = runner::Target {
+        package: &package.name,
+        version: &package.version,
+        name: &library.name,
+        kind: KIND,
+        artifact: &library.source,
+        wasi: "p1",
+    };
     let target = TargetReport {
-        package: package.name.clone(),
-        version: package.version.clone(),
-        name: library.name.clone(),
-        kind: KIND.to_owned(),
-        artifact: library.source.clone(),
-        wasi: "p1".to_owned(),
         duration: begun.elapsed(),
-        outcome: None,
         grants: sum.grants,
-        violations: Vec::new(),
         tests,
         notes: sum.notes.into_iter().map(|note| Diagnostic::new(Severity::Note, "", note)).collect(),
-        output: Vec::new(),
+        ..named.report()
     };
     outputs.event(&RunEvent::TargetFinished(target.clone()));
     Done::GuestResult { target: Box::new(target), kernel: sum.kernel, status }

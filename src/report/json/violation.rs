@@ -1,6 +1,5 @@
 //! The part of the JSON report that says what was tried, and who tried it.
 
-use super::wire::Place;
 use crate::access::{Operation, Wall};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +34,22 @@ pub struct Violation {
     pub suggestion: Option<Suggestion>,
     /// It was allowed all the same (`--audit`).
     pub allowed: bool,
+}
+
+/// Where a grant or an exception was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Manifest, or empty for the command line.
+    pub manifest: String,
+    /// Line from 1, or 0.
+    pub line: u32,
+    /// Full table name.
+    pub table: String,
+    /// Key.
+    pub key: String,
+    /// The entry.
+    pub entry: String,
 }
 
 /// What an access is on.

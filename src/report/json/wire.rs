@@ -203,22 +203,6 @@ pub enum Outcome {
     Interrupted {},
 }
 
-/// Where a grant or an exception was written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Place {
-    /// Manifest, or empty for the command line.
-    pub manifest: String,
-    /// Line from 1, or 0.
-    pub line: u32,
-    /// Full table name.
-    pub table: String,
-    /// Key.
-    pub key: String,
-    /// The entry.
-    pub entry: String,
-}
-
 /// A grant and its use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,6 +7,7 @@
 //! [`resolve`](super::resolve)) works out where it leads, and that path is tried in the same way.
 //! The resolver only ever proposes; nothing is acted on but through the first way.
 
+mod locate;
 mod parts;
 mod tmp;
 
@@ -16,7 +17,6 @@ pub use parts::{real_root, root_at};
 
 use super::cwd_cache::CwdCache;
 use super::folding::{self, Folding, Pin};
-use super::resolve::{self, Shape};
 use super::turns::{Turn, Turns};
 use super::types::Errno;
 use super::{Mode, Sink};
@@ -27,9 +27,6 @@ use rustix::io::Errno as Native;
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-
-/// How often a path is tried again when something outside changes it meanwhile.
-const ATTEMPTS: usize = 16;
 
 /// What decides, and through which all files are opened.
 pub(crate) struct Gate {
@@ -292,88 +289,6 @@ impl Gate {
         self.excused.clear();
     }
 
-    /// Finds out what `target` names, and acts on it. `act` decides on the path it is given and
-    /// then acts through [`Gate::open`] only; it answers `ELOOP` if the kernel met a link, and may
-    /// be called several times, so it changes nothing before it is sure.
-    pub(crate) fn locate<R>(
-        &mut self,
-        target: Target<'_>,
-        mut act: impl FnMut(&mut Self, Place<'_>) -> Result<R, Fault>,
-    ) -> Result<R, Fault> {
-        let mut path = std::mem::take(&mut self.scratch);
-        let result = self.locate_in(target, &mut path, &mut act);
-        self.scratch = path;
-        if self.saw_tmp.get() && !self.told_tmp {
-            self.told_tmp = true;
-            self.sink.saw_tmp();
-        }
-        result
-    }
-
-    fn locate_in<R>(
-        &mut self,
-        target: Target<'_>,
-        path: &mut Vec<u8>,
-        act: &mut impl FnMut(&mut Self, Place<'_>) -> Result<R, Fault>,
-    ) -> Result<R, Fault> {
-        let shape = resolve::clean(target.base, target.relative, path)?;
-        self.translate(path);
-        let follow = target.follow || shape.directory;
-        let Shape { directory, dot, dots } = shape;
-        if self.mode == Mode::Off {
-            return act(self, Place { path, directory, dot, follow });
-        }
-        let mut pinned = if target.pinned { target.base.len() } else { 0 };
-        let mut resolved = false;
-        if dots {
-            *path = resolve::resolve(self, path, pinned, follow)?;
-            resolved = true;
-        }
-        for _ in 0..ATTEMPTS {
-            match self.act_on(path, (directory, dot, follow), act) {
-                Err(Fault::Errno(Errno::LOOP)) => {
-                    let canonical = resolve::resolve(self, path, pinned, follow)?;
-                    if !follow && canonical == *path {
-                        return Err(Errno::LOOP.into());
-                    }
-                    *path = canonical;
-                }
-                Err(Fault::Denied(denial)) if !resolved && denial.exception.is_none() => {
-                    match resolve::resolve(self, path, pinned, follow) {
-                        Ok(canonical) if canonical != *path => *path = canonical,
-                        _ => return Err(Fault::Denied(denial)),
-                    }
-                }
-                result => return result,
-            }
-            resolved = true;
-            pinned = 0;
-        }
-        Err(Errno::ACCES.into())
-    }
-
-    /// Acts on one path, by the names that the directories on its way have themselves.
-    fn act_on<R>(
-        &mut self,
-        path: &mut Vec<u8>,
-        (directory, dot, follow): (bool, bool, bool),
-        act: &mut impl FnMut(&mut Self, Place<'_>) -> Result<R, Fault>,
-    ) -> Result<R, Fault> {
-        let Some(pin) = folding::look(self, &self.folding, path) else {
-            return act(self, Place { path, directory, dot, follow });
-        };
-        self.pins.push(pin);
-        let mut result = act(self, Place { path, directory, dot, follow });
-        let refusal = self.pins.pop().and_then(|pin| pin.refusal());
-        if let (Err(Fault::Denied(denial)), Some(why)) = (&mut result, refusal)
-            && denial.note.is_empty()
-            && denial.resource.bytes() == path.as_slice()
-        {
-            why.clone_into(&mut denial.note);
-        }
-        result
-    }
-
     /// What is known of a path that is being acted on, if it lies beneath a folding directory.
     pub(crate) fn pin(&self, path: &[u8]) -> Option<&Pin> {
         self.pins.iter().rev().find(|pin| pin.is_of(path))
@@ -416,7 +331,7 @@ impl Gate {
         if self.pin(place.path).is_none()
             && let Some(mut cwd_cache) = self.cwd_cache.take()
         {
-            let seen = cwd_cache.stat(self, place);
+            let seen = cwd_cache.stat(place, |directory| self.open_path(directory, true, true).ok());
             self.cwd_cache = Some(cwd_cache);
             if let Some(seen) = seen {
                 return seen;

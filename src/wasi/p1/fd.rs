@@ -1,7 +1,7 @@
 //! `fd_*`.
 
+use super::call::{MODULE, call};
 use super::words::{Whence, position, times, uninterrupted};
-use super::{MODULE, call};
 use crate::access::Operation;
 use crate::wasi::Stream;
 use crate::wasi::fs::status;

@@ -1,7 +1,7 @@
 //! `path_*`.
 
+use super::call::{MODULE, call};
 use super::words::times;
-use super::{MODULE, call};
 use crate::wasi::env::getenv;
 use crate::wasi::fs::Request;
 use crate::wasi::gate::Fault;

@@ -32,7 +32,7 @@ pub(super) fn times(atim: u64, mtim: u64, which: u32) -> std::result::Result<Tim
     }
     let one = |value: u64, set: u16, now: u16| match (which & set != 0, which & now != 0) {
         (true, true) => Err(Fault::Errno(Errno::INVAL)),
-        (true, false) => Ok(super::clocks::timespec(value)),
+        (true, false) => Ok(crate::wasi::clocks::timespec(value)),
         (false, true) => Ok(Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW }),
         (false, false) => Ok(Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT }),
     };

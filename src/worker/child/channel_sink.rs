@@ -21,7 +21,7 @@ const KEPT_BYTES: usize = 8 << 10;
 
 /// Speaks for one guest. Clones speak for the same.
 #[derive(Clone)]
-pub(in crate::worker) struct ChannelSink(Arc<Mutex<State>>);
+pub(crate) struct ChannelSink(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -38,20 +38,20 @@ struct State {
 }
 
 impl ChannelSink {
-    pub(in crate::worker) fn new(socket: OwnedFd) -> Self {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
         let sink = Self::unconnected();
         sink.connect(socket, None);
         sink
     }
 
     /// With nobody to tell yet: whatever is said is an error.
-    pub(in crate::worker) fn unconnected() -> Self {
+    pub(crate) fn unconnected() -> Self {
         Self(Arc::default())
     }
 
     /// From now on it speaks over this channel, a socket or the end of a pipe; then it is answered over
     /// the other one, if at all.
-    pub(in crate::worker) fn connect(&self, channel: OwnedFd, asking: Option<OwnedFd>) {
+    pub(crate) fn connect(&self, channel: OwnedFd, asking: Option<OwnedFd>) {
         let mut state = self.state();
         (state.channel, state.asking) = (Some(channel), asking);
     }
@@ -61,22 +61,22 @@ impl ChannelSink {
     }
 
     /// Says how often a grant was used in all.
-    pub(in crate::worker) fn uses(&self, grant: GrantId, count: u64) -> Result<(), WireError> {
+    pub(crate) fn uses(&self, grant: GrantId, count: u64) -> Result<(), WireError> {
         if count > 1 { self.state().send(&FromWorker::Used(grant, count)) } else { Ok(()) }
     }
 
     /// Says that a limit was reached.
-    pub(in crate::worker) fn limit(&self, name: &str) -> Result<(), WireError> {
+    pub(crate) fn limit(&self, name: &str) -> Result<(), WireError> {
         self.state().send(&FromWorker::Limited(bounded(name.to_owned())))
     }
 
     /// Says when each step was reached.
-    pub(in crate::worker) fn phases(&self) -> Result<(), WireError> {
+    pub(crate) fn phases(&self) -> Result<(), WireError> {
         self.state().send(&FromWorker::Phases(crate::worker::protocol::timings::noted()))
     }
 
     /// Says how the guest ended, after the counts that were not sent yet.
-    pub(in crate::worker) fn end(&self, ended: Ended, mut backtrace: Vec<RawFrame>) -> Result<(), WireError> {
+    pub(crate) fn end(&self, ended: Ended, mut backtrace: Vec<RawFrame>) -> Result<(), WireError> {
         backtrace.truncate(MAX_BACKTRACE);
         let state = self.state();
         for &(number, count) in state.violations.values() {
@@ -94,11 +94,11 @@ impl ChannelSink {
 #[cfg(feature = "test-walls")]
 impl ChannelSink {
     /// Sends anything at all.
-    pub(in crate::worker) fn raw(&self, message: &FromWorker) -> Result<(), WireError> {
+    pub(crate) fn raw(&self, message: &FromWorker) -> Result<(), WireError> {
         self.state().send(message)
     }
 
-    pub(in crate::worker) fn with_channel<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+    pub(crate) fn with_channel<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
         act(self.state().channel().expect("a child has a channel"))
     }
 }

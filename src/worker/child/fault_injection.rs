@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 /// Never returns but for [`InjectedFault::Reach`] and [`InjectedFault::Pry`], whose attempts are answered by the walls.
-pub(in crate::worker) fn inject(fault: InjectedFault, sink: &ChannelSink, turns: &Arc<Turns>) {
+pub(crate) fn inject(fault: InjectedFault, sink: &ChannelSink, turns: &Arc<Turns>) {
     let say = |message: &FromWorker| sink.raw(message);
     match fault {
         InjectedFault::Lie => {

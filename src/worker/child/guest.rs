@@ -9,7 +9,7 @@ use crate::kernel::{
 };
 use crate::policy::{Decider, Policy};
 use crate::wasi::{self, Folding, Host, HostConfig, Mode, Preopens, Stdio, Stop, Turns};
-use crate::worker::protocol::{Confinement, Ended, Layout, Patch, Stage, bounded};
+use crate::worker::protocol::{Confinement, Ended, Patch, PreopenLayout, Stage, bounded};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -19,10 +19,10 @@ use wasmtime::{
 };
 
 /// Code that is mapped and linked, ready for any number of instances.
-pub(in crate::worker) struct Loaded(InstancePre<Host>);
+pub(crate) struct Loaded(InstancePre<Host>);
 
 impl Loaded {
-    pub(in crate::worker) fn new(code: File, strategy: Strategy) -> Result<Self, (Stage, String)> {
+    pub(crate) fn new(code: File, strategy: Strategy) -> Result<Self, (Stage, String)> {
         let made;
         let (engine, linker) = match WARM.get() {
             Some(warm) if strategy == WARM_STRATEGY => warm,
@@ -61,7 +61,7 @@ static WARM: OnceLock<Tools> = OnceLock::new();
 const WARM_STRATEGY: Strategy = Strategy::Cranelift;
 
 /// Makes what loading will need.
-pub(in crate::worker) fn warm_up() {
+pub(crate) fn warm_up() {
     // What fails here fails again, and is said, when it is needed.
     if let Ok(tools) = tools(WARM_STRATEGY) {
         let _ = WARM.set(tools);
@@ -70,21 +70,21 @@ pub(in crate::worker) fn warm_up() {
 }
 
 /// What one guest is given.
-pub(in crate::worker) struct Guest {
-    pub(in crate::worker) policy: Policy,
-    pub(in crate::worker) args: Vec<Vec<u8>>,
-    pub(in crate::worker) env: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(in crate::worker) root: OwnedFd,
-    pub(in crate::worker) stdio: Stdio,
-    pub(in crate::worker) preopens: Preopens,
-    pub(in crate::worker) turns: Arc<Turns>,
+pub(crate) struct Guest {
+    pub(crate) policy: Policy,
+    pub(crate) args: Vec<Vec<u8>>,
+    pub(crate) env: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) root: OwnedFd,
+    pub(crate) stdio: Stdio,
+    pub(crate) preopens: Preopens,
+    pub(crate) turns: Arc<Turns>,
     /// See [`folding`].
-    pub(in crate::worker) folding: Vec<Vec<u8>>,
+    pub(crate) folding: Vec<Vec<u8>>,
 }
 
 /// The directories beneath which a name may be folded, as the guest names them. To be asked for before the
 /// process is confined.
-pub(in crate::worker) fn folding(confinement: &Confinement, root: &OwnedFd) -> Vec<Vec<u8>> {
+pub(crate) fn folding(confinement: &Confinement, root: &OwnedFd) -> Vec<Vec<u8>> {
     let places = &confinement.folding;
     if places.is_empty() {
         return Vec::new();
@@ -98,26 +98,22 @@ pub(in crate::worker) fn folding(confinement: &Confinement, root: &OwnedFd) -> V
 
 /// The directories that guests find opened. To be looked for before the process is confined: no
 /// policy grants listing the root.
-pub(in crate::worker) fn preopens(layout: Layout, root: &OwnedFd) -> std::io::Result<Preopens> {
+pub(crate) fn preopens(layout: PreopenLayout, root: &OwnedFd) -> std::io::Result<Preopens> {
     Ok(match layout {
-        Layout::Root => Preopens::Root,
-        Layout::TopLevel => Preopens::TopLevel(wasi::top_level(root)?),
+        PreopenLayout::Root => Preopens::Root,
+        PreopenLayout::TopLevel => Preopens::TopLevel(wasi::top_level(root)?),
     })
 }
 
 /// How a guest ended, with the frames of a trap.
-pub(in crate::worker) type End = (Ended, Vec<RawFrame>);
+pub(crate) type End = (Ended, Vec<RawFrame>);
 
 fn failed(why: String) -> End {
     (Ended::Failed(bounded(why)), Vec::new())
 }
 
 /// The guest's world, which tells of what happens in it to `sink`.
-pub(in crate::worker) fn host(
-    confinement: &Confinement,
-    guest: Guest,
-    sink: &ChannelSink,
-) -> Result<Host, End> {
+pub(crate) fn host(confinement: &Confinement, guest: Guest, sink: &ChannelSink) -> Result<Host, End> {
     let mode = match (confinement.walls.effective().wasi, &confinement.audit) {
         (false, _) => Mode::Off,
         (true, Some(_)) => Mode::Audit,
@@ -142,14 +138,14 @@ pub(in crate::worker) fn host(
 }
 
 /// A fresh instance in its world. Nothing of the guest has run but its start function, if it has one.
-pub(in crate::worker) struct Ready {
+pub(crate) struct Ready {
     store: Store<Host>,
     instance: Instance,
     start: TypedFunc<(), ()>,
 }
 
 impl Ready {
-    pub(in crate::worker) fn new(loaded: &Loaded, host: Host) -> Result<Self, End> {
+    pub(crate) fn new(loaded: &Loaded, host: Host) -> Result<Self, End> {
         let mut store = Store::new(loaded.0.module().engine(), host);
         store.limiter(|host| host);
         // A start function may have run, and a memory may be larger than its limit.
@@ -164,7 +160,7 @@ impl Ready {
     }
 
     /// The same instance in another world, with its policy and limits.
-    pub(in crate::worker) fn within(mut self, mut host: Host, loaded: &Loaded) -> Result<Self, End> {
+    pub(crate) fn within(mut self, mut host: Host, loaded: &Loaded) -> Result<Self, End> {
         if !host.succeed(self.store.data()) {
             // It fails, and says why.
             return Self::new(loaded, host);
@@ -173,12 +169,12 @@ impl Ready {
         Ok(self)
     }
 
-    pub(in crate::worker) fn host(&mut self) -> &mut Host {
+    pub(crate) fn host(&mut self) -> &mut Host {
         self.store.data_mut()
     }
 
     /// Runs it, and says what its host counted.
-    pub(in crate::worker) fn run(mut self, patches: &[Patch], sink: &ChannelSink) -> End {
+    pub(crate) fn run(mut self, patches: &[Patch], sink: &ChannelSink) -> End {
         let Self { store, instance, start } = &mut self;
         if !patches.is_empty() {
             let patched = instance

@@ -2,6 +2,7 @@
 
 use super::channel_sink::ChannelSink;
 use super::confine::{self, Unconfined};
+use super::give_up::{BROKEN, give_up};
 use super::guest::{self, Guest, Loaded, Ready};
 use super::zygote;
 use crate::compile::child;
@@ -11,7 +12,7 @@ use crate::wasi::{Stdio, Turns};
 use crate::worker::protocol::timings::{Phase, reached};
 use crate::worker::protocol::wire::{self, WireError};
 use crate::worker::protocol::{COMPILE_MEMORY, EARLY_ARGUMENT, MAX_CODE};
-use crate::worker::protocol::{FromWorker, RunTask, Stage, Start, Task, ToWorker, VERSION, bounded};
+use crate::worker::protocol::{FromWorker, RunTask, Start, Task, ToWorker, VERSION, bounded};
 use rustix::net::SendFlags;
 use rustix::process::Pid;
 use std::fs::File;
@@ -29,9 +30,6 @@ const COMPILE_SPACE: u64 = 16 << 30;
 const SYMBOLISE_MEMORY: u64 = 4 << 30;
 /// Processor time of both, in seconds. The supervisor's clock ends them earlier, unless it is gone.
 const TOOL_SECONDS: u64 = 600;
-
-/// What a worker process is doing when it can no longer say so.
-pub(in crate::worker) const BROKEN: u8 = 70;
 
 /// The whole life of a worker, whose standard input is the control socket. Returns its exit status,
 /// which says nothing that was not said through the socket, but in a test's child.
@@ -59,16 +57,6 @@ fn begin() -> Result<(OwnedFd, Start, Vec<OwnedFd>), WireError> {
     }
     let (start, fds) = wire::receive::<Start>(control.as_fd())?.ok_or(WireError::Malformed("no task"))?;
     Ok((control, start, fds))
-}
-
-/// Says why nothing will run.
-pub(in crate::worker) fn give_up(control: &OwnedFd, why: Unconfined) -> u8 {
-    let message = match why {
-        Unconfined::Unavailable(why) => FromWorker::Refused(bounded(why)),
-        failed @ Unconfined::Failed(_) => FromWorker::Failed(Stage::Setup, failed.text()),
-    };
-    let said = wire::send(control.as_fd(), &message, &[], SendFlags::empty());
-    if said.is_ok() { 0 } else { BROKEN }
 }
 
 fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {

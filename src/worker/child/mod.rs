@@ -5,6 +5,7 @@ mod channel_sink;
 mod confine;
 #[cfg(feature = "test-walls")]
 mod fault_injection;
+mod give_up;
 mod guest;
 mod main;
 mod template;

@@ -15,7 +15,7 @@ use crate::kernel::{process, seccomp::Profile};
 use crate::policy::{Bindings, Policy, TargetKind};
 use crate::wasi::{Host, Preopens, Stdio, Turns};
 use crate::worker::protocol::wire;
-use crate::worker::protocol::{Ended, RunTest, TestsTask};
+use crate::worker::protocol::{Ended, TestRun, TestsTask};
 use rustix::process::Pid;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// See the module.
-pub(in crate::worker) struct Template {
+pub(crate) struct Template {
     makings: Makings,
     /// The walls of a test with the policy of most.
     enclosure: Enclosure,
@@ -47,7 +47,7 @@ struct Makings {
 
 impl Template {
     /// To be made when the zygote is confined.
-    pub(in crate::worker) fn new(
+    pub(crate) fn new(
         task: TestsTask,
         root: OwnedFd,
         preopens: Preopens,
@@ -64,18 +64,12 @@ impl Template {
     }
 
     /// The whole life of a test's process, just forked from `zygote`. Returns its exit status.
-    /// `test` is a [`RunTest`] in its encoding.
-    pub(in crate::worker) fn live(
-        self,
-        zygote: Pid,
-        test: &[u8],
-        channel: OwnedFd,
-        asking: Option<OwnedFd>,
-    ) -> u8 {
+    /// `test` is a [`TestRun`] in its encoding.
+    pub(crate) fn live(self, zygote: Pid, test: &[u8], channel: OwnedFd, asking: Option<OwnedFd>) -> u8 {
         let sink = self.makings.sink.clone();
         sink.connect(channel, asking);
         let test = wire::decode(test).map_err(|error| (Ended::Failed(error.to_string()), Vec::new()));
-        let run = |mut test: RunTest| {
+        let run = |mut test: TestRun| {
             let patches = std::mem::take(&mut test.patches);
             Ok(self.begin(zygote, test)?.run(&patches, &sink))
         };
@@ -88,7 +82,7 @@ impl Template {
 
     /// Puts up the test's own walls, inside the zygote's, and its guest behind them. Nothing of it has
     /// run.
-    fn begin(self, zygote: Pid, test: RunTest) -> Result<Ready, End> {
+    fn begin(self, zygote: Pid, test: TestRun) -> Result<Ready, End> {
         let Self { makings, enclosure, ready } = self;
         let unconfined = |why: Unconfined| (Ended::Failed(why.text()), Vec::new());
         process::die_with_parent(zygote)

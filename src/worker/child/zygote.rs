@@ -7,6 +7,7 @@
 //! the descriptors that a fork copies.
 
 use super::confine::{self, Unconfined};
+use super::give_up::{BROKEN, give_up};
 use super::guest::{self, Loaded};
 use super::template::Template;
 use crate::kernel::{seccomp::Profile, sys};
@@ -25,7 +26,7 @@ use std::sync::Arc;
 /// A test that is to be run.
 struct Next {
     id: u64,
-    /// A `RunTest` in its encoding.
+    /// A `TestRun` in its encoding.
     test: Vec<u8>,
     channel: OwnedFd,
     /// Where it may ask, if it may.
@@ -40,23 +41,17 @@ enum Heard {
 }
 
 /// Serves tests until the supervisor has no more. Returns the exit status of the process.
-pub(in crate::worker) fn serve(
-    control: OwnedFd,
-    task: TestsTask,
-    code: OwnedFd,
-    root: OwnedFd,
-    turns: Turns,
-) -> u8 {
+pub(crate) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: OwnedFd, turns: Turns) -> u8 {
     let turns = Arc::new(turns);
     let preopens = match guest::preopens(task.confinement.layout, &root) {
         Ok(preopens) => preopens,
-        Err(error) => return super::main::give_up(&control, Unconfined::failed("root directory", error)),
+        Err(error) => return give_up(&control, Unconfined::failed("root directory", error)),
     };
     let folding = guest::folding(&task.confinement, &root);
     let template = match prepare(&control, task, [code, root], Arc::clone(&turns), preopens, folding) {
         Ok(Some(template)) => template,
         Ok(None) => return 0,
-        Err(why) => return super::main::give_up(&control, why),
+        Err(why) => return give_up(&control, why),
     };
     let mut next = None;
     loop {
@@ -68,7 +63,7 @@ pub(in crate::worker) fn serve(
                 sys::exit_now(template.live(zygote, &test, channel, asking));
             }
             // The supervisor sees it by the end of the socket, and starts another one.
-            Err(_) => return super::main::BROKEN,
+            Err(_) => return BROKEN,
         }
     }
 }

@@ -7,34 +7,37 @@ pub mod wire;
 
 use crate::access::{Frame, GrantId, RawFrame, RawViolation};
 use crate::compile::{ModuleInfo, Strategy, child::CompileError};
-use crate::kernel::{Enforced, LandlockLevel};
+use crate::kernel::{self, Enforced, LandlockLevel};
 use crate::policy::{PackagePolicy, Policy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
+
+pub use crate::should_panic::Patch;
 
 /// Both ends are the same binary; a mismatch says that it was replaced under way.
-pub(in crate::worker) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Frames of one backtrace.
-pub(in crate::worker) const MAX_BACKTRACE: usize = 128;
+pub(crate) const MAX_BACKTRACE: usize = 128;
 /// Different violations of one guest instance that are told apart.
-pub(in crate::worker) const MAX_VIOLATIONS: usize = 4096;
+pub(crate) const MAX_VIOLATIONS: usize = 4096;
 /// Bytes of one path, name or text.
-pub(in crate::worker) const MAX_TEXT: usize = 64 << 10;
+pub(crate) const MAX_TEXT: usize = 64 << 10;
 /// Questions for an origin that one guest instance may ask.
-pub(in crate::worker) const MAX_ORIGINS: usize = 4096;
+pub(crate) const MAX_ORIGINS: usize = 4096;
 /// Bytes of all violations of one guest instance that are told apart, as [`weight`] counts them. The reader's own bound
 /// is wider: what a worker says within this one is never refused.
-pub(in crate::worker) const MAX_VIOLATION_BYTES: usize = 32 << 20;
+pub(crate) const MAX_VIOLATION_BYTES: usize = 32 << 20;
 /// Symbol frames of one raw frame: inlined calls.
-pub(in crate::worker) const MAX_INLINED: usize = 256;
+pub(crate) const MAX_INLINED: usize = 256;
 
 /// Largest machine code that is taken from a compile child, in bytes.
-pub(in crate::worker) const MAX_CODE: u64 = 1 << 30;
+pub(crate) const MAX_CODE: u64 = 1 << 30;
 /// The second argument of one that is started before there is a task.
-pub(in crate::worker) const EARLY_ARGUMENT: &str = "early";
+pub(crate) const EARLY_ARGUMENT: &str = "early";
 /// See [`COMPILE_SPACE`].
-pub(in crate::worker) const COMPILE_MEMORY: u64 = 3 << 30;
+pub(crate) const COMPILE_MEMORY: u64 = 3 << 30;
 
 /// Which walls stand. Other than [`ALL`](Self::ALL) only in builds with the feature `test-walls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +68,7 @@ impl Default for Walls {
 
 /// How directories are offered to the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Layout {
+pub enum PreopenLayout {
     /// `/` alone: for artifacts with our marker.
     #[default]
     Root,
@@ -76,18 +79,18 @@ pub enum Layout {
 /// The first message: what this process is for. Descriptors come with it, in the order of
 /// [`Task`]'s documentation.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::worker) struct Start {
-    pub(in crate::worker) version: u32,
+pub(crate) struct Start {
+    pub(crate) version: u32,
     /// The supervisor's process, to die with.
-    pub(in crate::worker) supervisor: i32,
+    pub(crate) supervisor: i32,
     /// Bytes of the [`Task`] in the descriptor that follows standard input.
-    pub(in crate::worker) task: u64,
+    pub(crate) task: u64,
 }
 
 /// What a worker does. Trusted: it comes from the supervisor, in a descriptor of its own because a
 /// policy may be larger than a frame.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::worker) enum Task {
+pub(crate) enum Task {
     /// Run one guest. Descriptors: standard input, task, code, root directory, those of [`Turns`](crate::wasi::Turns).
     Run(Box<RunTask>),
     /// Be a zygote. Descriptors: the same.
@@ -98,71 +101,106 @@ pub(in crate::worker) enum Task {
     Symbolise,
 }
 
-/// What both kinds of guest process need.
+/// How a guest's process is confined.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::worker) struct Confinement {
-    /// What Landlock enforces if it is not what the wasi wall decides by (`--audit`, `--root`).
-    pub(in crate::worker) kernel_policy: Option<Policy>,
-    /// The wasi wall reports, and lets through what this allows.
-    pub(in crate::worker) audit: Option<Policy>,
-    pub(in crate::worker) landlock: LandlockLevel,
-    pub(in crate::worker) strategy: Strategy,
-    pub(in crate::worker) walls: Walls,
-    pub(in crate::worker) layout: Layout,
+pub struct Confinement {
+    /// What Landlock enforces if that is not the policy itself: with `--audit` what both walls still
+    /// hold, with `--root` the policy's paths as they are outside.
+    pub kernel_policy: Option<Policy>,
+    /// `--audit`: report, and let through what this allows.
+    pub audit: Option<Policy>,
+    /// How much of Landlock must be there.
+    pub landlock: LandlockLevel,
+    /// With which compiler the code was made.
+    pub strategy: Strategy,
+    /// Which walls stand.
+    pub walls: Walls,
+    /// How directories are offered.
+    pub layout: PreopenLayout,
     /// Beneath these a name may be folded: see [`kernel::folding`](crate::kernel::folding).
-    pub(in crate::worker) folding: Vec<Vec<u8>>,
-    /// The worker says when it reached what.
-    pub(in crate::worker) timings: bool,
+    pub folding: Vec<Vec<u8>>,
+    /// The worker notes when it reached what; see [`timings`].
+    pub timings: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::worker) struct RunTask {
-    pub(in crate::worker) confinement: Confinement,
-    pub(in crate::worker) policy: Policy,
-    pub(in crate::worker) args: Vec<Vec<u8>>,
-    pub(in crate::worker) env: Vec<(Vec<u8>, Vec<u8>)>,
+impl Confinement {
+    /// Everything enforced, for code of this compiler.
+    pub fn new(strategy: Strategy) -> Self {
+        Self {
+            kernel_policy: None,
+            audit: None,
+            landlock: LandlockLevel::default(),
+            strategy,
+            walls: Walls::ALL,
+            layout: PreopenLayout::Root,
+            folding: kernel::folding::places().to_vec(),
+            timings: false,
+        }
+    }
 }
 
+/// One program to run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::worker) struct TestsTask {
-    pub(in crate::worker) confinement: Confinement,
-    /// The union of what the tests may do.
-    pub(in crate::worker) union: Policy,
-    /// Instantiating runs code of the guest.
-    pub(in crate::worker) start: bool,
+pub struct RunTask {
+    /// How it is confined.
+    pub confinement: Confinement,
+    /// What it may do. The supervisor keeps its time limit, the worker the others.
+    pub policy: Policy,
+    /// Arguments, the program's name first.
+    pub args: Vec<Vec<u8>>,
+    /// Environment, already reduced to what is granted.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What all tests of one artifact have in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TestsTask {
+    /// How they are confined.
+    pub confinement: Confinement,
+    /// The union of what the tests may do; `{tmp}` bound to the folder that holds all of theirs.
+    pub union: Policy,
+    /// The code has a start function, which runs when it is instantiated: [`ModuleInfo::start`].
+    pub start: bool,
     /// What each test's own policy is cut from.
-    pub(in crate::worker) package: PackagePolicy,
-    pub(in crate::worker) target: String,
-    /// The environment of a test that is not given its own.
-    pub(in crate::worker) env: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(in crate::worker) current_dir: PathBuf,
+    pub package: PackagePolicy,
+    /// Name of the target whose tests they are.
+    pub target: String,
+    /// The environment of a test that is not given its own, already reduced to what is granted.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The current directory of every test.
+    pub current_dir: PathBuf,
 }
 
-/// A change to the guest's memory before it starts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Patch {
-    /// Address in linear memory.
-    pub address: u32,
-    /// What must be there; otherwise the test is not run.
-    pub expect: Vec<u8>,
-    /// What is put there instead.
-    pub bytes: Vec<u8>,
-}
-
-/// One test for a zygote; its own channel comes with it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::worker) struct RunTest {
-    /// The test's name where grants of a case may apply to it.
-    pub(in crate::worker) test: Option<String>,
-    /// A list of tests is no output of a test: the limit of that does not hold.
-    pub(in crate::worker) listing: bool,
-    pub(in crate::worker) args: Vec<Vec<u8>>,
-    /// `None`: [`TestsTask::env`].
-    pub(in crate::worker) env: Option<Vec<(Vec<u8>, Vec<u8>)>>,
-    pub(in crate::worker) tmp: Option<PathBuf>,
-    pub(in crate::worker) patches: Vec<Patch>,
-    /// In builds with `test-walls`: how the child misbehaves.
-    pub(in crate::worker) fault: Option<InjectedFault>,
+/// One test to run, or the listing of tests. A zygote gets it with a channel of its own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TestRun {
+    /// The caller's number for it; different for all that run at one time.
+    #[serde(skip)]
+    pub id: u64,
+    /// Its name, for the grants of test cases.
+    pub test: Option<String>,
+    /// It is asked for a list of tests, which may be longer than what a test may print.
+    pub listing: bool,
+    /// Arguments, the program's name first.
+    pub args: Vec<Vec<u8>>,
+    /// Environment, already reduced to what is granted; `None`: [`TestsTask::env`].
+    pub env: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// Its private directory, which exists.
+    pub tmp: Option<PathBuf>,
+    /// Changes to its memory before it starts.
+    pub patches: Vec<Patch>,
+    /// Only in builds with `test-walls`: what its process does instead.
+    pub fault: Option<InjectedFault>,
+    /// Wall-clock time it may take. The supervisor's own, as is what follows.
+    #[serde(skip)]
+    pub time: Option<Duration>,
+    /// It may be ended and run again from its beginning once there is better code for it: it can change
+    /// nothing that lasts. Its caller is told by `RunEnd::Superseded` and gives it again.
+    #[serde(skip)]
+    pub repeatable: bool,
+    /// Bytes of output to keep of its beginning; 0 stands for 1 MiB.
+    #[serde(skip)]
+    pub keep_output: usize,
 }
 
 /// What a test child that was taken over does. Only in builds with the feature `test-walls`.
@@ -199,8 +237,8 @@ pub enum InjectedFault {
 
 /// From the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::worker) enum ToWorker {
-    /// To a zygote: the number of a test, and the [`RunTest`] in its encoding. A zygote hands that on as it
+pub(crate) enum ToWorker {
+    /// To a zygote: the number of a test, and the [`TestRun`] in its encoding. A zygote hands that on as it
     /// is, so that what it takes apart is not strewn over memory that it shares with its children.
     Run(u64, Vec<u8>),
     /// To a zygote: end this test's child if it runs or waits.
@@ -224,7 +262,7 @@ pub enum Stage {
 
 /// How a guest ended, in its process' own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::worker) enum Ended {
+pub(crate) enum Ended {
     Exited(i32),
     Panicked,
     Trapped(String),
@@ -237,7 +275,7 @@ pub(in crate::worker) enum Ended {
 
 impl Ended {
     /// The same with its words within [`MAX_TEXT`].
-    pub(in crate::worker) fn bounded(self) -> Self {
+    pub(crate) fn bounded(self) -> Self {
         match self {
             Self::Trapped(why) => Self::Trapped(bounded(why)),
             Self::Limit(what) => Self::Limit(bounded(what)),
@@ -247,7 +285,7 @@ impl Ended {
     }
 
     /// The status that the process of this guest exits with.
-    pub(in crate::worker) const fn status(&self) -> u8 {
+    pub(crate) const fn status(&self) -> u8 {
         match self {
             Self::Exited(0) => 0,
             Self::Exited(_) => 1,
@@ -262,8 +300,8 @@ impl Ended {
 
 /// From a worker, a test child, a compile child or a symbolise child.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::worker) enum FromWorker {
-    /// Confined and loaded.
+pub(crate) enum FromWorker {
+    /// Confinement and loaded.
     Ready(Enforced, bool),
     /// The kernel cannot give the confinement asked for. Nothing ran.
     Refused(String),
@@ -299,7 +337,7 @@ pub(in crate::worker) enum FromWorker {
 
 impl FromWorker {
     /// Whether everything in it is within the bounds.
-    pub(in crate::worker) fn check(&self) -> bool {
+    pub(crate) fn check(&self) -> bool {
         let text = |text: &str| text.len() <= MAX_TEXT;
         match self {
             Self::Ready(enforced, _) => {
@@ -336,14 +374,14 @@ impl FromWorker {
 }
 
 /// Bytes that a violation takes, as both sides count them.
-pub(in crate::worker) fn weight(violation: &RawViolation) -> usize {
+pub(crate) fn weight(violation: &RawViolation) -> usize {
     violation.access.resource.bytes().len()
         + violation.note.len()
         + violation.backtrace.len() * size_of::<RawFrame>()
 }
 
 /// Cut at a character, to be within [`MAX_TEXT`].
-pub(in crate::worker) fn bounded(mut text: String) -> String {
+pub(crate) fn bounded(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(MAX_TEXT));
     text
 }

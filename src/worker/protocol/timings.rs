@@ -75,12 +75,12 @@ pub fn line() -> String {
 }
 
 /// What this process has noted, for the one that asked.
-pub(in crate::worker) fn noted() -> Vec<u64> {
+pub(crate) fn noted() -> Vec<u64> {
     REACHED.iter().map(|time| time.load(Ordering::Relaxed)).collect()
 }
 
 /// Takes over what a worker has noted. Only ever printed: a worker may say what it likes.
-pub(in crate::worker) fn learn(times: &[u64]) {
+pub(crate) fn learn(times: &[u64]) {
     for (own, &time) in REACHED.iter().zip(times) {
         if time > 0 {
             own.store(time, Ordering::Relaxed);

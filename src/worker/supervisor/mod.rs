@@ -16,10 +16,10 @@ pub mod spawn;
 mod test_process;
 pub mod tools;
 
-pub use observations::{Output, OutputStream};
+pub use observations::{Output, OutputStream, RunEnd, RunResult};
 pub use observed::Observed;
-pub use pool::{PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests, TierUp};
-pub use run::{Confined, RunJob, RunListener, RunResult, WorkerError};
+pub use pool::{PoolJob, TestPool, Tests, TierUp};
+pub use run::{RunJob, RunListener, WorkerError};
 pub use spawn::{Launcher, WORKER_ARGUMENT};
 pub use tools::{Artifact, Symboliser};
 

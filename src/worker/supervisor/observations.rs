@@ -4,12 +4,18 @@
 use super::observed::Observed;
 use super::spawn::message;
 use crate::access::RawFrame;
+use crate::event::GuestOutcome;
 use crate::worker::protocol::wire::{Frame, Kind, WireError};
 use crate::worker::protocol::{Ended, FromWorker, MAX_ORIGINS, MAX_VIOLATIONS, weight};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Bytes of all violations of one guest together. A worker keeps to less.
 const MAX_BYTES: usize = 64 << 20;
+/// The signal with which a process is ended.
+pub(crate) const KILL: i32 = 9;
+/// How long a worker may take to confine itself and to load the code.
+pub(crate) const STARTUP: Duration = Duration::from_secs(60);
 /// Kept of the beginning of a guest's output unless asked for more, in bytes.
 pub const KEEP_HEAD: usize = 1 << 20;
 /// Kept of the end of a guest's output, in bytes.
@@ -36,11 +42,11 @@ pub struct Output {
 }
 
 impl Output {
-    pub(in crate::worker) fn keeping(head: usize) -> Self {
+    pub(crate) fn keeping(head: usize) -> Self {
         Self { keep: head, ..Self::default() }
     }
 
-    pub(in crate::worker) fn push(&mut self, stream: OutputStream, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, stream: OutputStream, bytes: &[u8]) {
         let (head, rest) = bytes.split_at(bytes.len().min(self.keep.saturating_sub(self.head.len())));
         if !head.is_empty() {
             self.head.extend_from_slice(head);
@@ -94,8 +100,59 @@ impl Output {
     }
 }
 
+/// How a guest's process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// The guest ran and ended so.
+    Guest(GuestOutcome),
+    /// What [`Patch::expect`](crate::worker::protocol::Patch::expect) wants was not there. Nothing ran.
+    PatchMismatch,
+    /// It was ended, to be run again with better code ([`TestRun::repeatable`](crate::worker::protocol::TestRun))
+    /// or because nothing is to be run any more ([`Tests::stopped`](super::Tests::stopped)). What was heard of
+    /// it until then still holds.
+    Superseded,
+    /// What happened cannot be told: a process could not be set up, says one thing and does another, or
+    /// failed while its guest ran. What is known is what was heard until then. Never a pass.
+    Fault {
+        /// In words.
+        why: String,
+        /// By which signal the process ended, as far as that is known.
+        signal: Option<i32>,
+    },
+}
+
+/// What is known of a guest that has ended.
+#[derive(Clone, Debug)]
+pub struct RunResult {
+    /// How it ended.
+    pub end: RunEnd,
+    /// Frames of a trap, innermost first.
+    pub backtrace: Vec<RawFrame>,
+    /// What it did.
+    pub observed: Observed,
+    /// One more sentence where its end would puzzle, or empty.
+    pub note: String,
+    /// What it wrote, if that did not go to the caller's own streams.
+    pub output: Output,
+    /// Wall-clock time: of a test from its start, of a program from that of its worker.
+    pub duration: Duration,
+}
+
+/// Why the supervisor ends a guest's process.
+#[derive(Clone, Debug)]
+pub(crate) enum Cut {
+    TimedOut(Duration),
+    Interrupted,
+    /// It is to be run again, with better code.
+    Superseded,
+    /// Nothing is to be run any more.
+    Withdrawn,
+    /// It does not keep to the protocol.
+    Hostile(String),
+}
+
 /// What is to be done about a frame.
-pub(in crate::worker) enum Heard {
+pub(crate) enum Heard {
     /// Nothing.
     Nothing,
     /// The violation with this index is new.
@@ -108,10 +165,10 @@ pub(in crate::worker) enum Heard {
 
 /// Everything that one guest's process has said.
 #[derive(Debug)]
-pub(in crate::worker) struct Collected {
-    pub(in crate::worker) observed: Observed,
-    pub(in crate::worker) ended: Option<(Ended, Vec<RawFrame>)>,
-    pub(in crate::worker) output: Output,
+pub(crate) struct Collected {
+    pub(crate) observed: Observed,
+    pub(crate) ended: Option<(Ended, Vec<RawFrame>)>,
+    pub(crate) output: Output,
     bytes: usize,
     origins: usize,
     grants: usize,
@@ -119,7 +176,7 @@ pub(in crate::worker) struct Collected {
 
 impl Collected {
     /// For a guest whose package has this many grants.
-    pub(in crate::worker) fn new(grants: usize, keep_output: usize) -> Self {
+    pub(crate) fn new(grants: usize, keep_output: usize) -> Self {
         Self {
             observed: Observed::default(),
             ended: None,
@@ -130,12 +187,23 @@ impl Collected {
         }
     }
 
+    /// With how its process ended, all that is known of it.
+    pub(crate) fn into_result(
+        self,
+        end: RunEnd,
+        backtrace: Vec<RawFrame>,
+        note: String,
+        duration: Duration,
+    ) -> RunResult {
+        RunResult { end, backtrace, observed: self.observed, note, output: self.output, duration }
+    }
+
     /// Takes a frame of a guest's process.
     ///
     /// # Errors
     ///
     /// It makes no sense: the process is not to be listened to any longer.
-    pub(in crate::worker) fn hear(&mut self, frame: &Frame<'_>) -> Result<Heard, WireError> {
+    pub(crate) fn hear(&mut self, frame: &Frame<'_>) -> Result<Heard, WireError> {
         if self.ended.is_some() {
             return Err(WireError::Malformed("it spoke after its end"));
         }
@@ -148,7 +216,7 @@ impl Collected {
         Ok(Heard::Output(stream))
     }
 
-    pub(in crate::worker) fn hear_message(&mut self, message: FromWorker) -> Result<Heard, WireError> {
+    pub(crate) fn hear_message(&mut self, message: FromWorker) -> Result<Heard, WireError> {
         let observed = &mut self.observed;
         match message {
             FromWorker::Violation(violation) => {

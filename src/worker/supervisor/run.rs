@@ -1,78 +1,23 @@
 //! The supervisor's side of one run: it starts a worker, listens, keeps the time, and ends it.
 
-use super::observations::{Collected, Heard};
-use super::observed::Observed;
-use super::pool::STARTUP;
+use super::observations::{Collected, Cut, Heard, KILL, RunEnd, RunResult, STARTUP};
 use super::spawn::{Launcher, Process, Streams, in_words, message, timespec};
 use crate::access::{RawFrame, RawViolation};
-use crate::compile::Strategy;
 use crate::event::{GuestOutcome, KernelReport};
 use crate::kernel::{self, Enforced, LandlockLevel};
-use crate::policy::Policy;
 use crate::worker::protocol::wire::{Progress, WireError};
-use crate::worker::protocol::{
-    Confinement, Ended, FromWorker, Layout, RunTask, Stage, Task, ToWorker, Walls,
-};
+use crate::worker::protocol::{Ended, FromWorker, RunTask, Stage, Task, ToWorker};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 /// How long a worker that has said its last word may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The signal with which a worker is ended.
-const KILL: i32 = 9;
-
-/// How a worker is confined.
-#[derive(Clone, Debug)]
-pub struct Confined {
-    /// What Landlock enforces if that is not the policy itself: with `--audit` what both walls still
-    /// hold, with `--root` the policy's paths as they are outside.
-    pub kernel_policy: Option<Policy>,
-    /// `--audit`: report, and let through what this allows.
-    pub audit: Option<Policy>,
-    /// How much of Landlock must be there.
-    pub landlock: LandlockLevel,
-    /// With which compiler the code was made.
-    pub strategy: Strategy,
-    /// Which walls stand.
-    pub walls: Walls,
-    /// How directories are offered.
-    pub layout: Layout,
-    /// The worker notes when it reached what; see [`super::phases`].
-    pub timings: bool,
-}
-
-impl Confined {
-    /// Everything enforced, for code of this compiler.
-    pub fn new(strategy: Strategy) -> Self {
-        Self {
-            kernel_policy: None,
-            audit: None,
-            landlock: LandlockLevel::default(),
-            strategy,
-            walls: Walls::ALL,
-            layout: Layout::Root,
-            timings: false,
-        }
-    }
-
-    pub(in crate::worker) fn task(&self) -> Confinement {
-        Confinement {
-            kernel_policy: self.kernel_policy.clone(),
-            audit: self.audit.clone(),
-            landlock: self.landlock,
-            strategy: self.strategy,
-            walls: self.walls,
-            layout: self.layout,
-            folding: kernel::folding::places().to_vec(),
-            timings: self.timings,
-        }
-    }
-}
 
 /// One run of one artifact.
 #[derive(Debug)]
@@ -81,16 +26,10 @@ pub struct RunJob<'a> {
     pub code: BorrowedFd<'a>,
     /// What the guest sees as `/`: an `O_PATH` descriptor, see [`super::real_root`].
     pub root: BorrowedFd<'a>,
-    /// How it is confined.
-    pub confined: Confined,
-    /// What it may do. Its time limit is kept here, the others in the worker.
-    pub policy: Policy,
+    /// What is run, and how.
+    pub task: RunTask,
     /// Number of grants in the package's table: an upper bound of their ids.
     pub grants: usize,
-    /// Arguments, the program's name first.
-    pub args: Vec<Vec<u8>>,
-    /// Environment, already reduced to what is granted.
-    pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// Becomes readable when the run is to be interrupted.
     pub interrupt: Option<BorrowedFd<'a>>,
 }
@@ -104,23 +43,6 @@ pub trait RunListener {
     /// The crate that a backtrace originates from; `None` if it cannot be told. Asked only where a
     /// grant says `by`. The guest waits for the answer, and its time limit runs.
     fn origin(&mut self, backtrace: &[RawFrame]) -> Option<String>;
-}
-
-/// How a guest ended and what it did.
-#[derive(Clone, Debug)]
-pub struct RunResult {
-    /// How it ended.
-    pub outcome: GuestOutcome,
-    /// Frames of a trap, innermost first.
-    pub backtrace: Vec<RawFrame>,
-    /// What it did.
-    pub observed: Observed,
-    /// One more sentence where the outcome would puzzle, or empty.
-    pub note: String,
-    /// The worker failed while the guest ran, in words: what is known is what was heard until then.
-    pub fault: Option<String>,
-    /// From the start of the worker to its end.
-    pub duration: Duration,
 }
 
 /// Why a guest did not run, or what it did cannot be told.
@@ -160,7 +82,7 @@ impl From<io::Error> for WorkerError {
 }
 
 impl WorkerError {
-    pub(in crate::worker) fn early(message: FromWorker) -> Self {
+    pub(crate) fn early(message: FromWorker) -> Self {
         match message {
             FromWorker::Refused(why) => Self::Unavailable(why),
             FromWorker::Failed(Stage::Load, why) => Self::Load(why),
@@ -171,11 +93,7 @@ impl WorkerError {
     }
 }
 
-pub(in crate::worker) fn kernel_report(
-    level: LandlockLevel,
-    enforced: Enforced,
-    seccomp: bool,
-) -> KernelReport {
+pub(crate) fn kernel_report(level: LandlockLevel, enforced: Enforced, seccomp: bool) -> KernelReport {
     KernelReport {
         landlock_abi: enforced.abi,
         landlock_kernel_abi: kernel::status().landlock_abi,
@@ -187,7 +105,7 @@ pub(in crate::worker) fn kernel_report(
 }
 
 /// In the supervisor's words. `None` if no guest ran.
-pub(in crate::worker) fn outcome(ended: Ended) -> Option<GuestOutcome> {
+pub(crate) fn outcome(ended: Ended) -> Option<GuestOutcome> {
     Some(match ended {
         Ended::Exited(code) => GuestOutcome::Exited(code),
         Ended::Panicked => GuestOutcome::Panicked,
@@ -198,7 +116,7 @@ pub(in crate::worker) fn outcome(ended: Ended) -> Option<GuestOutcome> {
 }
 
 /// One more sentence about a signal, or nothing.
-pub(in crate::worker) fn about_signal(signal: i32) -> String {
+pub(crate) fn about_signal(signal: i32) -> String {
     match signal {
         31 => "the seccomp wall ended it: it made a system call that no guest needs".to_owned(),
         9 => "killed from outside: by the kernel for lack of memory, or by a person".to_owned(),
@@ -206,30 +124,17 @@ pub(in crate::worker) fn about_signal(signal: i32) -> String {
     }
 }
 
-/// Why the supervisor ended a worker.
-enum Cut {
-    TimedOut(Duration),
-    Interrupted,
-    /// It does not keep to the protocol.
-    Fault(String),
-}
-
 impl Launcher {
     /// Runs a guest with the caller's standard streams and returns when it has ended.
     ///
     /// # Errors
     ///
-    /// See [`WorkerError`]; nothing ran. What fails later is [`RunResult::fault`], with all that was heard before.
+    /// See [`WorkerError`]; nothing ran. What fails later is [`RunEnd::Fault`], with all that was heard before.
     pub fn run(&self, job: RunJob<'_>, listener: &mut dyn RunListener) -> Result<RunResult, WorkerError> {
         let begun = Instant::now();
-        let limit = job.policy.limits.time;
-        let level = job.confined.landlock;
-        let task = Task::Run(Box::new(RunTask {
-            confinement: job.confined.task(),
-            policy: job.policy,
-            args: job.args,
-            env: job.env,
-        }));
+        let limit = job.task.policy.limits.time;
+        let level = job.task.confinement.landlock;
+        let task = Task::Run(Box::new(job.task));
         let stdin = io::stdin();
         let turns = self.turns()?;
         let [door, room] = turns.fds();
@@ -244,7 +149,7 @@ impl Launcher {
             match run.listen(listener, level) {
                 Ok(Progress::End) => break None,
                 Ok(_) => {}
-                Err(WorkerError::Fault(why)) if run.begun.is_some() => break Some(Cut::Fault(why)),
+                Err(WorkerError::Fault(why)) if run.begun.is_some() => break Some(Cut::Hostile(why)),
                 Err(error) => return Err(error),
             }
             let left = run.left(limit);
@@ -278,33 +183,8 @@ impl Launcher {
             // What was sent before the end still counts.
             while matches!(run.listen(listener, level), Ok(Progress::Some)) {}
         }
-        let Run { mut collected, begun: guest, .. } = run;
-        // Its guest did not even begin to do anything.
-        let quiet = !collected.observed.violated();
-        let mut fault = None;
-        let mut failed = |why: String| {
-            fault = Some(why);
-            (GuestOutcome::Killed(status.signal().unwrap_or(KILL)), Vec::new(), String::new())
-        };
-        let (outcome, backtrace, note) = match (cut, collected.ended.take(), status.signal()) {
-            (None, Some((Ended::Failed(why), _)), _) if quiet => return Err(WorkerError::Fault(why)),
-            (Some(Cut::Fault(why)), _, _) | (_, Some((Ended::Failed(why), _)), _) => failed(why),
-            (_, Some((ended, backtrace)), _) => match outcome(ended) {
-                Some(ended) => (ended, backtrace, String::new()),
-                None => failed("nothing was to be patched".to_owned()),
-            },
-            (Some(Cut::TimedOut(limit)), None, _) => {
-                (GuestOutcome::TimedOut(limit), Vec::new(), String::new())
-            }
-            (Some(Cut::Interrupted), None, _) => (GuestOutcome::Interrupted, Vec::new(), String::new()),
-            (None, None, Some(signal)) if guest.is_some() => {
-                (GuestOutcome::Killed(signal), Vec::new(), about_signal(signal))
-            }
-            (None, None, _) if guest.is_some() => failed(in_words(status)),
-            (None, None, _) => return Err(WorkerError::Fault(in_words(status))),
-        };
-        let duration = begun.elapsed();
-        Ok(RunResult { outcome, backtrace, observed: collected.observed, note, fault, duration })
+        let (end, backtrace, note) = run.end(cut, status)?;
+        Ok(run.collected.into_result(end, backtrace, note, begun.elapsed()))
     }
 }
 
@@ -328,6 +208,40 @@ impl Run {
             Some(begun) => Some(limit?.saturating_sub(begun.elapsed())),
             None => Some(STARTUP.saturating_sub(self.started.elapsed())),
         }
+    }
+
+    /// How it ended, with the frames of a trap and what else there is to say.
+    fn end(
+        &mut self,
+        cut: Option<Cut>,
+        status: ExitStatus,
+    ) -> Result<(RunEnd, Vec<RawFrame>, String), WorkerError> {
+        // Its guest did not even begin to do anything.
+        let quiet = !self.collected.observed.violated();
+        let signal = status.signal();
+        let fault =
+            |why| (RunEnd::Fault { why, signal: Some(signal.unwrap_or(KILL)) }, Vec::new(), String::new());
+        let guest_ended = |outcome, note| (RunEnd::Guest(outcome), Vec::new(), note);
+        Ok(match (cut, self.collected.ended.take(), signal) {
+            (None, Some((Ended::Failed(why), _)), _) if quiet => return Err(WorkerError::Fault(why)),
+            (Some(Cut::Hostile(why)), _, _) | (_, Some((Ended::Failed(why), _)), _) => fault(why),
+            (_, Some((ended, backtrace)), _) => match outcome(ended) {
+                Some(outcome) => (RunEnd::Guest(outcome), backtrace, String::new()),
+                None => fault("nothing was to be patched".to_owned()),
+            },
+            (Some(Cut::TimedOut(limit)), None, _) => {
+                guest_ended(GuestOutcome::TimedOut(limit), String::new())
+            }
+            (Some(Cut::Interrupted), None, _) => guest_ended(GuestOutcome::Interrupted, String::new()),
+            (Some(Cut::Superseded | Cut::Withdrawn), None, _) => {
+                fault("a program is not run again".to_owned())
+            }
+            (None, None, Some(signal)) if self.begun.is_some() => {
+                guest_ended(GuestOutcome::Killed(signal), about_signal(signal))
+            }
+            (None, None, _) if self.begun.is_some() => fault(in_words(status)),
+            (None, None, _) => return Err(WorkerError::Fault(in_words(status))),
+        })
     }
 
     /// Does what the complete frames ask for, and reads once from the worker when there are none left.
@@ -374,6 +288,9 @@ fn hostile(error: WireError) -> WorkerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compile::Strategy;
+    use crate::policy::Policy;
+    use crate::worker::protocol::Confinement;
 
     #[test]
     fn what_is_said_before_a_guest_runs_becomes_the_right_error() {
@@ -422,11 +339,13 @@ mod tests {
         let job = RunJob {
             code: nothing.as_fd(),
             root: nothing.as_fd(),
-            confined: Confined::new(Strategy::Cranelift),
-            policy: Policy::default(),
+            task: RunTask {
+                confinement: Confinement::new(Strategy::Cranelift),
+                policy: Policy::default(),
+                args: Vec::new(),
+                env: Vec::new(),
+            },
             grants: 1,
-            args: Vec::new(),
-            env: Vec::new(),
             interrupt: None,
         };
         launcher.run(job, &mut Slow)
@@ -451,7 +370,11 @@ mod tests {
         {
             let result = outcome_of(&heard, &nonsense).expect("what was heard");
             assert_eq!(result.observed.violations.len(), 1);
-            assert!(result.fault.is_some_and(|why| why.contains("does not keep to the protocol")));
+            assert!(
+                matches!(&result.end, RunEnd::Fault { why, .. } if why.contains("does not keep to the protocol")),
+                "{:?}",
+                result.end
+            );
         }
         assert!(outcome_of(&violation, &violation).is_err(), "no guest had begun");
     }
@@ -472,16 +395,18 @@ mod tests {
             let job = RunJob {
                 code: nothing.as_fd(),
                 root: nothing.as_fd(),
-                confined: Confined::new(Strategy::Cranelift),
-                policy,
+                task: RunTask {
+                    confinement: Confinement::new(Strategy::Cranelift),
+                    policy,
+                    args: Vec::new(),
+                    env: Vec::new(),
+                },
                 grants: 1,
-                args: Vec::new(),
-                env: Vec::new(),
                 interrupt: None,
             };
-            let _ = said.send(launcher.run(job, &mut Slow).map(|result| result.outcome));
+            let _ = said.send(launcher.run(job, &mut Slow).map(|result| result.end));
         });
-        let outcome = heard.recv_timeout(Duration::from_secs(5)).expect("the time limit holds");
-        assert_eq!(outcome.unwrap(), GuestOutcome::TimedOut(Duration::from_millis(300)));
+        let end = heard.recv_timeout(Duration::from_secs(5)).expect("the time limit holds");
+        assert_eq!(end.unwrap(), RunEnd::Guest(GuestOutcome::TimedOut(Duration::from_millis(300))));
     }
 }

@@ -64,7 +64,7 @@ impl Launcher {
     }
 
     /// For one more worker that runs guests.
-    pub(in crate::worker) fn turns(&self) -> io::Result<Turns> {
+    pub(crate) fn turns(&self) -> io::Result<Turns> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let first = match turns.take() {
             Some(first) => first,
@@ -79,12 +79,7 @@ impl Launcher {
 
     /// Starts a worker. `fds` are those that the task's documentation names, without the task's
     /// own: the first one becomes the standard input.
-    pub(in crate::worker) fn start(
-        &self,
-        task: &Task,
-        fds: &[BorrowedFd<'_>],
-        streams: Streams,
-    ) -> io::Result<Process> {
+    pub(crate) fn start(&self, task: &Task, fds: &[BorrowedFd<'_>], streams: Streams) -> io::Result<Process> {
         let task = memory_file(&postcard::to_stdvec(task).map_err(io::Error::other)?)?;
         seal(&task)?;
         let mut all = vec![fds[0], task.as_fd()];
@@ -139,13 +134,13 @@ impl Launcher {
 
 /// Where a worker's standard output and standard error go.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::worker) enum Streams {
+pub(crate) enum Streams {
     Inherit,
     Null,
 }
 
 /// A file in memory.
-pub(in crate::worker) fn memory_file(contents: &[u8]) -> io::Result<File> {
+pub(crate) fn memory_file(contents: &[u8]) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut file = File::from(rustix::fs::memfd_create("cargo-sandbox", flags)?);
     file.write_all(contents)?;
@@ -154,18 +149,18 @@ pub(in crate::worker) fn memory_file(contents: &[u8]) -> io::Result<File> {
 
 /// Nobody can change a file in memory any more: not through another descriptor, and not by opening it
 /// anew through `/proc`, which Landlock does not check for such files.
-pub(in crate::worker) fn seal(file: &File) -> io::Result<()> {
+pub(crate) fn seal(file: &File) -> io::Result<()> {
     let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     Ok(rustix::fs::fcntl_add_seals(file, all)?)
 }
 
 /// A running worker. Killed and reaped when dropped.
 #[derive(Debug)]
-pub(in crate::worker) struct Process {
+pub(crate) struct Process {
     child: Child,
-    pub(in crate::worker) pidfd: OwnedFd,
-    pub(in crate::worker) socket: OwnedFd,
-    pub(in crate::worker) reader: Reader,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) socket: OwnedFd,
+    pub(crate) reader: Reader,
     status: Option<ExitStatus>,
 }
 
@@ -180,27 +175,23 @@ impl Process {
         wire::send(self.socket.as_fd(), &start, fds, SendFlags::empty()).map_err(io::Error::other)
     }
 
-    pub(in crate::worker) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         // It may have ended already: then there is nothing to do.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
     /// Sends a message that the worker must be ready for: never waits.
-    pub(in crate::worker) fn answer(&self, message: &ToWorker) -> Result<(), WireError> {
+    pub(crate) fn answer(&self, message: &ToWorker) -> Result<(), WireError> {
         wire::send(self.socket.as_fd(), message, &[], SendFlags::DONTWAIT)
     }
 
     /// Sends a message, waiting for [`SEND_TIMEOUT`] at most.
-    pub(in crate::worker) fn tell(
-        &self,
-        message: &ToWorker,
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(), WireError> {
+    pub(crate) fn tell(&self, message: &ToWorker, fds: &[BorrowedFd<'_>]) -> Result<(), WireError> {
         wire::send(self.socket.as_fd(), message, fds, SendFlags::empty())
     }
 
     /// Waits until the process has ended, killing it after `patience`.
-    pub(in crate::worker) fn wait(&mut self, patience: Duration) -> io::Result<ExitStatus> {
+    pub(crate) fn wait(&mut self, patience: Duration) -> io::Result<ExitStatus> {
         if let Some(status) = self.status {
             return Ok(status);
         }
@@ -214,10 +205,7 @@ impl Process {
 
     /// The next message within `patience`, for processes that only answer. `None` if they end or
     /// take too long instead.
-    pub(in crate::worker) fn next_message(
-        &mut self,
-        patience: Duration,
-    ) -> Result<Option<FromWorker>, WireError> {
+    pub(crate) fn next_message(&mut self, patience: Duration) -> Result<Option<FromWorker>, WireError> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(frame) = self.reader.frame()? {
@@ -238,7 +226,7 @@ impl Drop for Process {
 }
 
 /// A worker's message, within its bounds.
-pub(in crate::worker) fn message(frame: &wire::Frame<'_>) -> Result<FromWorker, WireError> {
+pub(crate) fn message(frame: &wire::Frame<'_>) -> Result<FromWorker, WireError> {
     if frame.kind != wire::Kind::Message {
         return Err(WireError::Malformed("output where a message was due"));
     }
@@ -247,7 +235,7 @@ pub(in crate::worker) fn message(frame: &wire::Frame<'_>) -> Result<FromWorker, 
 }
 
 /// Waits until `fd` is readable or at its end.
-pub(in crate::worker) fn readable(fd: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+pub(crate) fn readable(fd: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + patience;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -260,7 +248,7 @@ pub(in crate::worker) fn readable(fd: BorrowedFd<'_>, patience: Duration) -> io:
     }
 }
 
-pub(in crate::worker) fn timespec(duration: Duration) -> Timespec {
+pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2),
         tv_nsec: duration.subsec_nanos().into(),
@@ -268,7 +256,7 @@ pub(in crate::worker) fn timespec(duration: Duration) -> Timespec {
 }
 
 /// Exit code or signal in words.
-pub(in crate::worker) fn in_words(status: ExitStatus) -> String {
+pub(crate) fn in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("it exited with {code}"),
         (None, Some(31)) => "it made a system call that the seccomp wall forbids".to_owned(),

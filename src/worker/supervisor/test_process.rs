@@ -1,13 +1,13 @@
 //! One test that runs: what its process says, and what becomes of that in the end.
 
-use super::observations::{Collected, Heard, KEEP_HEAD};
-use super::pool::{TestEnd, TestResult, TestRun, Tests};
+use super::observations::{Collected, Cut, Heard, KEEP_HEAD, KILL, RunEnd, RunResult};
+use super::pool::Tests;
 use super::run::{about_signal, outcome};
 use super::spawn::timespec;
 use crate::access::RawFrame;
 use crate::event::GuestOutcome;
 use crate::worker::protocol::wire::{self, Progress, Reader, WireError};
-use crate::worker::protocol::{Ended, ToWorker};
+use crate::worker::protocol::{Ended, TestRun, ToWorker};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -29,55 +29,35 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How long the channel of a process that is dead, or is about to be, may stay open.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// The signal with which a zygote ends a child.
-const KILL: i32 = 9;
-
 /// A test under way, or about to be.
 #[derive(Debug)]
-pub(in crate::worker) struct Running {
-    pub(in crate::worker) test: TestRun,
+pub(crate) struct Running {
+    pub(crate) test: TestRun,
     /// What its process says.
-    pub(in crate::worker) channel: OwnedFd,
+    pub(crate) channel: OwnedFd,
     /// Where its questions are answered, if it may ask any.
     answers: Option<OwnedFd>,
     reader: Reader,
     collected: Collected,
     /// Its process has said something, so it was started.
     spoke: bool,
-    pub(in crate::worker) started: Instant,
-    pub(in crate::worker) cut: Option<Cut>,
+    pub(crate) started: Instant,
+    pub(crate) cut: Option<Cut>,
     /// When it is next worth listening to it; in a hurry there is no need to wait.
-    pub(in crate::worker) next: Instant,
+    pub(crate) next: Instant,
     /// The channel is at its end, or not to be listened to.
-    pub(in crate::worker) deaf: bool,
-}
-
-/// Why the supervisor ends a test.
-#[derive(Clone, Debug)]
-pub(in crate::worker) enum Cut {
-    TimedOut(Duration),
-    Interrupted,
-    /// It is to be run again, with better code.
-    Superseded,
-    /// Nothing is to be run any more.
-    Withdrawn,
-    Hostile(String),
+    pub(crate) deaf: bool,
 }
 
 /// What a zygote, or the kernel, says of a test's process.
-pub(in crate::worker) struct Reaped {
-    pub(in crate::worker) code: i32,
-    pub(in crate::worker) signal: i32,
+pub(crate) struct Reaped {
+    pub(crate) code: i32,
+    pub(crate) signal: i32,
 }
 
 impl Running {
     /// A test that is started now, over our ends of its channels, in a package with so many grants.
-    pub(in crate::worker) fn new(
-        test: TestRun,
-        channel: OwnedFd,
-        answers: Option<OwnedFd>,
-        grants: usize,
-    ) -> Self {
+    pub(crate) fn new(test: TestRun, channel: OwnedFd, answers: Option<OwnedFd>, grants: usize) -> Self {
         let started = Instant::now();
         let keep = if test.keep_output == 0 { KEEP_HEAD } else { test.keep_output };
         Self {
@@ -95,19 +75,19 @@ impl Running {
     }
 
     /// The clock of a test that waited for its process runs from now on.
-    pub(in crate::worker) fn start_now(&mut self) {
+    pub(crate) fn start_now(&mut self) {
         self.started = Instant::now();
         self.next = self.started + QUIET;
     }
 
     /// Whether nothing is lost but time if it is ended and run again: nothing that lasts can have been
     /// changed, and nothing was heard that must be told.
-    pub(in crate::worker) fn may_be_superseded(&self) -> bool {
+    pub(crate) fn may_be_superseded(&self) -> bool {
         self.test.repeatable && self.cut.is_none() && !self.collected.observed.violated()
     }
 
     /// Reads once from the test's process. Whether there may be more.
-    pub(in crate::worker) fn listen_once(&mut self, tests: &mut dyn Tests, live: bool) -> bool {
+    pub(crate) fn listen_once(&mut self, tests: &mut dyn Tests, live: bool) -> bool {
         if self.deaf {
             return false;
         }
@@ -151,29 +131,15 @@ impl Running {
     }
 
     /// Hears the last words and puts together what was said and what was done.
-    pub(in crate::worker) fn finish(
-        mut self,
-        reaped: Reaped,
-        tests: &mut dyn Tests,
-        live: bool,
-    ) -> TestResult {
+    pub(crate) fn finish(mut self, reaped: Reaped, tests: &mut dyn Tests, live: bool) -> RunResult {
         let duration = self.started.elapsed();
         self.hear_out(tests, live);
         let (end, backtrace, note) = self.end(&reaped);
-        let collected = self.collected;
-        TestResult {
-            id: self.test.id,
-            end,
-            backtrace,
-            observed: collected.observed,
-            note,
-            output: collected.output,
-            duration,
-        }
+        self.collected.into_result(end, backtrace, note, duration)
     }
 
     /// Whether a test that was sent to a process which is dead was started there.
-    pub(in crate::worker) fn was_started(&mut self, tests: &mut dyn Tests, live: bool) -> bool {
+    pub(crate) fn was_started(&mut self, tests: &mut dyn Tests, live: bool) -> bool {
         self.hear_out(tests, live);
         self.spoke
     }
@@ -198,10 +164,11 @@ impl Running {
         }
     }
 
-    fn end(&mut self, reaped: &Reaped) -> (TestEnd, Vec<RawFrame>, String) {
-        let fault = |why: &str| (TestEnd::Fault(why.to_owned()), Vec::new(), String::new());
-        let guest = |outcome, note| (TestEnd::Guest(outcome), Vec::new(), note);
-        let superseded = || (TestEnd::Superseded, Vec::new(), String::new());
+    fn end(&mut self, reaped: &Reaped) -> (RunEnd, Vec<RawFrame>, String) {
+        let signal = (reaped.signal != 0).then_some(reaped.signal);
+        let fault = |why: &str| (RunEnd::Fault { why: why.to_owned(), signal }, Vec::new(), String::new());
+        let guest = |outcome, note| (RunEnd::Guest(outcome), Vec::new(), note);
+        let superseded = || (RunEnd::Superseded, Vec::new(), String::new());
         match (self.collected.ended.take(), self.cut.take()) {
             (_, Some(Cut::Hostile(why))) => {
                 fault(&format!("its process does not keep to the protocol: {why}"))
@@ -209,10 +176,10 @@ impl Running {
             (Some((ended, backtrace)), cut) => {
                 if reaped.signal == 0 && reaped.code == i32::from(ended.status()) {
                     return match ended {
-                        Ended::PatchMismatch => (TestEnd::PatchMismatch, Vec::new(), String::new()),
+                        Ended::PatchMismatch => (RunEnd::PatchMismatch, Vec::new(), String::new()),
                         Ended::Failed(why) => fault(&why),
                         ended => match outcome(ended) {
-                            Some(outcome) => (TestEnd::Guest(outcome), backtrace, String::new()),
+                            Some(outcome) => (RunEnd::Guest(outcome), backtrace, String::new()),
                             None => fault("its guest did not run"),
                         },
                     };

@@ -100,12 +100,7 @@ impl Launcher {
     }
 
     /// What adding the code of a wasm file to the cache needs; `None` if it is there or cannot be.
-    pub(in crate::worker) fn missing(
-        &self,
-        wasm: &mut File,
-        strategy: Strategy,
-        cache: &Cache,
-    ) -> Option<Miss> {
+    pub(crate) fn missing(&self, wasm: &mut File, strategy: Strategy, cache: &Cache) -> Option<Miss> {
         cache.find(wasm, &fingerprint(strategy).ok()?).ok()?.err()
     }
 
@@ -122,7 +117,7 @@ impl Launcher {
     }
 
     /// Starts [compiling](Self::compile) and does not wait for it.
-    pub(in crate::worker) fn start_compiling(
+    pub(crate) fn start_compiling(
         &self,
         wasm: &mut File,
         strategy: Strategy,
@@ -138,7 +133,7 @@ impl Launcher {
 
 /// A child that compiles. It is killed when this is dropped.
 #[derive(Debug)]
-pub(in crate::worker) struct Compiling {
+pub(crate) struct Compiling {
     child: Process,
     code: File,
     started: Instant,
@@ -146,17 +141,17 @@ pub(in crate::worker) struct Compiling {
 
 impl Compiling {
     /// Becomes readable when there is something to [hear](Self::hear).
-    pub(in crate::worker) fn socket(&self) -> BorrowedFd<'_> {
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.child.socket.as_fd()
     }
 
     /// When it will have taken too long.
-    pub(in crate::worker) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.started + COMPILE_TIME
     }
 
     /// What came of it, if that is known yet. Never waits.
-    pub(in crate::worker) fn hear(&mut self) -> Option<Result<(File, ModuleInfo), Diagnostic>> {
+    pub(crate) fn hear(&mut self) -> Option<Result<(File, ModuleInfo), Diagnostic>> {
         let child = &mut self.child;
         let answer = child.reader.read(&child.socket).and_then(|progress| match child.reader.frame()? {
             Some(frame) => message(&frame).map(|message| (Some(message), progress)),

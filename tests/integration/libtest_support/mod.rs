@@ -5,7 +5,8 @@
 use crate::toolchain::tool;
 use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::event::GuestOutcome;
-use cargo_sandbox::runner::libtest::{self, Listing, Patch};
+use cargo_sandbox::runner::suite::libtest::{self, Listing};
+use cargo_sandbox::should_panic::Patch;
 use std::process::Command;
 use wasmtime::{Caller, Engine, Extern, Linker, Memory, Module, Store, Trap, WasmBacktrace};
 

@@ -11,7 +11,7 @@ use cargo_sandbox::policy::{
     Bindings, CommandLineGrants, ExceptionKind, Manifests, PackagePolicy, Places, Policy, TargetKind, load,
 };
 use cargo_sandbox::runner::fs_lookup::Disk;
-use cargo_sandbox::worker::protocol::Layout;
+use cargo_sandbox::worker::protocol::PreopenLayout;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ pub(crate) struct Case {
     pub(crate) entries: Vec<Entry>,
     pub(crate) audit: bool,
     /// How directories are offered to the guest.
-    pub(crate) layout: Layout,
+    pub(crate) layout: PreopenLayout,
     pub(crate) calls: Vec<Call>,
 }
 
@@ -124,7 +124,7 @@ pub(crate) struct Given {
     pub(crate) policy: Policy,
     pub(crate) audit: bool,
     pub(crate) open: bool,
-    pub(crate) layout: Layout,
+    pub(crate) layout: PreopenLayout,
     pub(crate) tmp: PathBuf,
 }
 
@@ -190,7 +190,7 @@ impl Case {
             entries.push(Entry { key, text: text.to_owned(), protected: false, as_tmp: false });
         }
         let calls = maker::random(&mut random, &tree, &entries, audit);
-        let layout = if random.chance(25) { Layout::TopLevel } else { Layout::Root };
+        let layout = if random.chance(25) { PreopenLayout::TopLevel } else { PreopenLayout::Root };
         Self { seed, tree, entries, audit, layout, calls }
     }
 

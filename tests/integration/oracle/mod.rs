@@ -15,7 +15,7 @@ mod rules;
 mod tree;
 mod world;
 
-use cargo_sandbox::worker::protocol::{Layout, Walls};
+use cargo_sandbox::worker::protocol::{PreopenLayout, Walls};
 use case::{Broken, Case, Ground, World};
 use judge::{Fault, Law};
 use program::{At, Base, Call};
@@ -171,7 +171,7 @@ fn each_law_is_seen_to_be_broken() {
             tree: Tree(items),
             entries: entries.clone(),
             audit: false,
-            layout: Layout::Root,
+            layout: PreopenLayout::Root,
             calls,
         };
         let seen = laws(&case.run(&ground, &world, Broken::Open));

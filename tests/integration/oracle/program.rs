@@ -2,7 +2,7 @@
 
 use super::tree::with_root;
 use cargo_sandbox::wasi::{real_root, top_level};
-use cargo_sandbox::worker::protocol::Layout;
+use cargo_sandbox::worker::protocol::PreopenLayout;
 use std::fmt;
 use std::path::Path;
 
@@ -196,7 +196,7 @@ enum Word {
 
 struct Encoder<'a> {
     root: &'a Path,
-    layout: Layout,
+    layout: PreopenLayout,
     /// The descriptor of `/tmp`, where that is one of several.
     tmp: u64,
     records: Vec<u8>,
@@ -231,13 +231,13 @@ impl Encoder<'_> {
     fn at(&mut self, at: &At) -> [Word; 3] {
         let (fd, path) = match (at.0, self.layout) {
             (Base::Slot(slot), _) => (Self::slot(slot), at.1.clone()),
-            (Base::Tree, Layout::Root) => {
+            (Base::Tree, PreopenLayout::Root) => {
                 (Word::Is(3), format!("{}/{}", &self.root.display().to_string()[1..], at.1))
             }
             // The package is the current directory.
-            (Base::Tree, Layout::TopLevel) => (Word::Is(3), format!("../{}", at.1)),
-            (Base::Tmp, Layout::Root) => (Word::Is(3), format!("tmp/{}", at.1)),
-            (Base::Tmp, Layout::TopLevel) => (Word::Is(self.tmp), at.1.clone()),
+            (Base::Tree, PreopenLayout::TopLevel) => (Word::Is(3), format!("../{}", at.1)),
+            (Base::Tmp, PreopenLayout::Root) => (Word::Is(3), format!("tmp/{}", at.1)),
+            (Base::Tmp, PreopenLayout::TopLevel) => (Word::Is(self.tmp), at.1.clone()),
         };
         let [text, length] = self.string(path.as_bytes());
         [fd, text, length]
@@ -268,7 +268,7 @@ fn number(is: bool) -> Word {
 
 impl Encoded {
     /// `out` is a file that the guest writes its answer to.
-    pub(crate) fn new(calls: &[Call], root: &Path, out: &Path, layout: Layout) -> Self {
+    pub(crate) fn new(calls: &[Call], root: &Path, out: &Path, layout: PreopenLayout) -> Self {
         let tops = top_level(&real_root().expect("there is a root")).expect("it can be listed");
         let tmp = tops.iter().position(|name| name == b"/tmp").map_or(9999, |index| 4 + index as u64);
         let base = RECORDS + (calls.len() + 3) * RECORD;

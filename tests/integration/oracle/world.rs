@@ -6,13 +6,13 @@ use cargo_sandbox::access::{GrantId, RawFrame, RawViolation};
 use cargo_sandbox::compile::{ModuleInfo, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::policy::{Decider, Policy};
-use cargo_sandbox::runner::run::{Subject, confined};
+use cargo_sandbox::runner::run::{Subject, confinement};
 use cargo_sandbox::runner::{Guest, Setup, StrategyChoice};
 use cargo_sandbox::wasi::{
     Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream, Turns, real_root, top_level,
 };
-use cargo_sandbox::worker::protocol::{Layout, Walls};
-use cargo_sandbox::worker::supervisor::{Confined, LandlockLevel, Launcher, RunJob, RunListener};
+use cargo_sandbox::worker::protocol::{Confinement, PreopenLayout, RunTask, Walls};
+use cargo_sandbox::worker::supervisor::{LandlockLevel, Launcher, RunEnd, RunJob, RunListener};
 use std::fs::File;
 use std::io::{IoSlice, Seek, Write};
 use std::os::fd::AsFd;
@@ -30,11 +30,11 @@ impl Command {
     fn new(code: File, module_info: ModuleInfo, walls: Walls) -> Self {
         let wasm = tempfile::tempfile().expect("a temporary file");
         let stamp = Stamp::of(&wasm).expect("an open file");
-        let (strategy, layout) = (Strategy::Cranelift, Layout::Root);
+        let (strategy, layout) = (Strategy::Cranelift, PreopenLayout::Root);
         Self { guest: Guest { wasm, stamp, code, module_info, strategy, layout }, walls }
     }
 
-    fn confined(&self, given: &Given) -> Confined {
+    fn confinement(&self, given: &Given) -> Confinement {
         let subject = Subject {
             policy: &given.package,
             places: &given.places,
@@ -51,7 +51,7 @@ impl Command {
             audit: given.audit,
             timings: false,
         };
-        confined(&self.guest, &setup, &given.policy, &subject, Some(&given.tmp))
+        confinement(&self.guest, &setup, &given.policy, &subject, Some(&given.tmp))
     }
 }
 
@@ -92,10 +92,10 @@ impl World for Here {
         let heard = Arc::new(AtomicUsize::new(0));
         let root = real_root().expect("there is a root");
         let preopens = match given.layout {
-            Layout::Root => Preopens::Root,
-            Layout::TopLevel => Preopens::TopLevel(top_level(&root).expect("it can be listed")),
+            PreopenLayout::Root => Preopens::Root,
+            PreopenLayout::TopLevel => Preopens::TopLevel(top_level(&root).expect("it can be listed")),
         };
-        let envelope: Option<Policy> = if given.audit { self.command.confined(given).audit } else { None };
+        let envelope: Option<Policy> = if given.audit { self.command.confinement(given).audit } else { None };
         let mode = match (given.open, given.audit) {
             (true, _) => Mode::Off,
             (_, true) => Mode::Audit,
@@ -157,25 +157,29 @@ impl There {
 
 impl World for There {
     fn run(&self, given: &Given, argument: Vec<u8>) -> Result<usize, String> {
-        let mut confined = self.command.confined(given);
-        confined.layout = given.layout;
+        let mut confinement = self.command.confinement(given);
+        confinement.layout = given.layout;
         if given.open {
-            confined.walls = Walls { wasi: false, landlock: false, seccomp: false };
+            confinement.walls = Walls { wasi: false, landlock: false, seccomp: false };
         }
         let root = real_root().expect("there is a root");
         let job = RunJob {
             code: self.command.guest.code.as_fd(),
             root: root.as_fd(),
-            confined,
-            policy: given.policy.clone(),
+            task: RunTask {
+                confinement,
+                policy: given.policy.clone(),
+                args: vec![b"guest".to_vec(), argument],
+                env: Vec::new(),
+            },
             grants: given.package.grants.len(),
-            args: vec![b"guest".to_vec(), argument],
-            env: Vec::new(),
             interrupt: None,
         };
         match self.launcher.run(job, &mut Silent) {
-            Ok(result) if result.outcome == GuestOutcome::Exited(0) => Ok(result.observed.violations.len()),
-            Ok(result) => Err(format!("{:?}", result.outcome)),
+            Ok(result) if result.end == RunEnd::Guest(GuestOutcome::Exited(0)) => {
+                Ok(result.observed.violations.len())
+            }
+            Ok(result) => Err(format!("{:?}", result.end)),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -4,9 +4,8 @@ use super::{artifact, launcher, package, root};
 use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::compile::Strategy;
 use cargo_sandbox::policy::{Bindings, PackagePolicy};
-use cargo_sandbox::worker::supervisor::{
-    Artifact, Confined, PoolJob, TestEnd, TestPool, TestResult, TestRun, Tests,
-};
+use cargo_sandbox::worker::protocol::{Confinement, TestRun, TestsTask};
+use cargo_sandbox::worker::supervisor::{Artifact, PoolJob, RunEnd, RunResult, TestPool, Tests};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -14,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Default)]
 pub(crate) struct Suite {
     pub(crate) waiting: VecDeque<TestRun>,
-    pub(crate) results: BTreeMap<u64, TestResult>,
+    pub(crate) results: BTreeMap<u64, RunResult>,
     pub(crate) started: Vec<u64>,
     pub(crate) stop_after: Option<usize>,
 }
@@ -29,8 +28,8 @@ impl Tests for Suite {
     fn stopped(&self) -> bool {
         self.stop_after.is_some_and(|n| self.results.len() >= n)
     }
-    fn finished(&mut self, result: TestResult) {
-        assert!(self.results.insert(result.id, result).is_none(), "a test has ended twice");
+    fn finished(&mut self, id: u64, result: RunResult) {
+        assert!(self.results.insert(id, result).is_none(), "a test has ended twice");
     }
     fn origin(&mut self, _id: u64, _backtrace: &[RawFrame]) -> Option<String> {
         Some("actor".to_owned())
@@ -38,7 +37,7 @@ impl Tests for Suite {
 }
 
 impl Suite {
-    pub(crate) fn end(&self, id: u64) -> &TestEnd {
+    pub(crate) fn end(&self, id: u64) -> &RunEnd {
         &self.results[&id].end
     }
 }
@@ -103,13 +102,15 @@ pub(crate) fn job<'a>(
     PoolJob {
         code: artifact.code.as_fd(),
         root: root.as_fd(),
-        confined: Confined::new(strategy),
-        union: package.for_all_tests(&bindings),
-        start: artifact.module_info.start,
-        package,
-        target: "actor".to_owned(),
-        env: Vec::new(),
-        current_dir: PathBuf::from("/"),
+        task: TestsTask {
+            confinement: Confinement::new(strategy),
+            union: package.for_all_tests(&bindings),
+            start: artifact.module_info.start,
+            package,
+            target: "actor".to_owned(),
+            env: Vec::new(),
+            current_dir: PathBuf::from("/"),
+        },
         workers: 2,
         live: false,
         tick: None,

@@ -9,12 +9,13 @@
 mod job;
 mod tier;
 
+use super::observations::{Cut, STARTUP};
 use super::run::{WorkerError, kernel_report};
 use super::spawn::{Launcher, Process, Streams, in_words, message, timespec};
-use super::test_process::{Cut, Reaped, Running};
+use super::test_process::{Reaped, Running};
 use crate::worker::protocol::wire::{self, Progress, WireError};
-use crate::worker::protocol::{FromWorker, RunTest, Task, TestsTask, ToWorker};
-pub use job::{PoolJob, TestEnd, TestResult, TestRun, Tests};
+use crate::worker::protocol::{FromWorker, Task, TestRun, ToWorker};
+pub use job::{PoolJob, Tests};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -28,8 +29,6 @@ pub use tier::TierUp;
 /// A test that has run for longer starts again where there is better code: what is lost by that is
 /// less than what the old code will take if it takes as long once more.
 const LONG: Duration = Duration::from_secs(5);
-/// How long a zygote may take to confine itself and to load the code.
-pub(super) const STARTUP: Duration = Duration::from_secs(60);
 /// How long a zygote may take to end a child, or itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs tests, each in a process of its own.
@@ -65,9 +64,9 @@ struct Zygote {
 impl<'a> TestPool<'a> {
     /// A pool without zygotes; they are started as there are tests for them.
     pub fn new(launcher: &Launcher, mut job: PoolJob<'a>) -> Self {
-        let asks = job.package.grants.iter().any(|grant| !grant.by.is_empty());
+        let asks = job.task.package.grants.iter().any(|grant| !grant.by.is_empty());
         let eager = job.live || asks;
-        let grants = job.package.grants.len();
+        let grants = job.task.package.grants.len();
         Self {
             launcher: launcher.clone(),
             tier: Tier::new(job.tier_up.take()),
@@ -168,20 +167,12 @@ impl<'a> TestPool<'a> {
 
     fn start(&self) -> Result<Zygote, WorkerError> {
         let nothing = std::fs::File::open("/dev/null")?;
-        let mut confinement = self.job.confined.task();
+        let mut task = self.job.task.clone();
         let mut code = self.job.code;
         if let Some((better, strategy)) = self.tier.code() {
-            (code, confinement.strategy) = (better, strategy);
+            (code, task.confinement.strategy) = (better, strategy);
         }
-        let task = Task::Tests(Box::new(TestsTask {
-            confinement,
-            union: self.job.union.clone(),
-            start: self.job.start,
-            package: self.job.package.clone(),
-            target: self.job.target.clone(),
-            env: self.job.env.clone(),
-            current_dir: self.job.current_dir.clone(),
-        }));
+        let task = Task::Tests(Box::new(task));
         let turns = self.launcher.turns()?;
         let [door, room] = turns.fds();
         let fds = [nothing.as_fd(), code, self.job.root, door, room];
@@ -192,16 +183,7 @@ impl<'a> TestPool<'a> {
     fn send(&mut self, index: usize, test: TestRun, tests: &mut dyn Tests) -> Result<(), WorkerError> {
         let (ours, theirs) = wire::pipe()?;
         let questions = if self.asks { Some(wire::pair()?) } else { None };
-        let run = RunTest {
-            test: test.test.clone(),
-            listing: test.listing,
-            args: test.args.clone(),
-            env: test.env.clone(),
-            tmp: test.tmp.clone(),
-            patches: test.patches.clone(),
-            fault: test.fault,
-        };
-        let message = ToWorker::Run(test.id, postcard::to_stdvec(&run).map_err(io::Error::other)?);
+        let message = ToWorker::Run(test.id, postcard::to_stdvec(&test).map_err(io::Error::other)?);
         let (answers, asking) = questions.unzip();
         let running = Running::new(test, ours, answers, self.grants);
         let zygote = &mut self.zygotes[index];
@@ -302,7 +284,7 @@ impl<'a> TestPool<'a> {
                     if let Some(running) = &mut zygote.current {
                         running.start_now();
                     }
-                    tests.ready(&kernel_report(self.job.confined.landlock, enforced, seccomp));
+                    tests.ready(&kernel_report(self.job.task.confinement.landlock, enforced, seccomp));
                 }
                 FromWorker::Reaped(id, code, signal) if zygote.ready => {
                     let ours = zygote.current.take_if(|running| running.test.id == id);
@@ -321,7 +303,7 @@ impl<'a> TestPool<'a> {
                         self.feed(tests)?;
                     }
                     let result = running.finish(Reaped { code, signal }, tests, live);
-                    tests.finished(result);
+                    tests.finished(id, result);
                 }
                 FromWorker::Withdrawn(id)
                     if zygote
@@ -351,8 +333,9 @@ impl<'a> TestPool<'a> {
         self.again.extend(queued.filter(|queued| queued.cut.is_none()).map(|queued| queued.test));
         for running in current.into_iter().chain(started) {
             let reaped = Reaped { code: -1, signal: status.signal().unwrap_or(0) };
+            let id = running.test.id;
             let result = running.finish(reaped, tests, self.job.live);
-            tests.finished(result);
+            tests.finished(id, result);
         }
         Ok(())
     }
@@ -371,8 +354,9 @@ impl<'a> TestPool<'a> {
             let queued = zygote.queued.take_if(|one| one.was_started(tests, live));
             for mut running in current.into_iter().chain(queued) {
                 running.cut = Some(Cut::Interrupted);
+                let id = running.test.id;
                 let result = running.finish(Reaped { code: -1, signal: 9 }, tests, live);
-                tests.finished(result);
+                tests.finished(id, result);
             }
         }
         self.again.clear();

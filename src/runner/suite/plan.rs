@@ -2,19 +2,20 @@
 //! and it is known which of them are meant.
 
 use super::super::interrupt::Interrupt;
-use super::super::libtest::{ListedTest, Listing};
-use super::super::run::{confined, wants_tmp};
+use super::super::run::{confinement, wants_tmp};
 use super::super::tmp::TmpRoot;
 use super::super::{Failure, Guest, Setup, prepare, test_strategies, tier_up};
 use super::filter::{Counted, Ignored};
+use super::job::{Context, Options, Suite, Tell};
+use super::libtest::{ListedTest, Listing};
 use super::listing::{self, Listed};
 use super::panics::Panics;
-use super::schedule::{Planned, Tell};
+use super::schedule::Planned;
 use super::test_env::TestEnvs;
-use super::{Context, Options, Suite};
 use crate::diagnostic::Diagnostic;
 use crate::event::{RunEvent, TestId};
 use crate::policy::{Bindings, Decider, Policy};
+use crate::worker::protocol::TestsTask;
 use crate::worker::supervisor::{PoolJob, Symboliser, TestPool, real_root};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
@@ -167,18 +168,20 @@ fn plan<'p>(
     let mut envs = TestEnvs::new(&suite.subject, &suite.target, &suite.current_dir, tmp, audit);
     let bind = Bindings { tmp: tmps.clone(), current_dir: suite.current_dir.clone() };
     let union = envs.package.for_all_tests(&bind);
-    let confined = confined(guest, context.setup, &union, &suite.subject, tmps.as_deref());
-    let envelope = confined.audit.as_ref().map(Decider::new);
+    let confinement = confinement(guest, context.setup, &union, &suite.subject, tmps.as_deref());
+    let envelope = confinement.audit.as_ref().map(Decider::new);
     let job = PoolJob {
         code: guest.code.as_fd(),
         root: place.root.as_fd(),
-        confined,
-        union: union.clone(),
-        start: guest.module_info.start,
-        package: envs.package.clone(),
-        target: suite.target.clone(),
-        env: envs.of(None).environment(None),
-        current_dir: suite.current_dir.clone(),
+        task: TestsTask {
+            confinement,
+            union: union.clone(),
+            start: guest.module_info.start,
+            package: envs.package.clone(),
+            target: suite.target.clone(),
+            env: envs.of(None).environment(None),
+            current_dir: suite.current_dir.clone(),
+        },
         workers: options.workers,
         live: options.live,
         tick: Some(TICK),

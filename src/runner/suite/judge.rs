@@ -1,9 +1,11 @@
 //! What is said of one run of one test, walls included.
 
-use super::super::libtest::{self, Ended, ListedTest, Said, Stack};
+use super::libtest::ListedTest;
+use super::outcome::{self, Ended};
 use super::panics::Panics;
 use crate::event::{GuestOutcome, TestVerdict};
-use crate::worker::supervisor::{OutputStream, TestEnd, TestResult};
+use crate::should_panic::{Said, Stack};
+use crate::worker::supervisor::{OutputStream, RunEnd, RunResult};
 
 /// What is known of the test and of the artifact that it is in.
 #[derive(Clone, Copy, Debug)]
@@ -22,19 +24,19 @@ pub(super) struct Context<'a> {
 }
 
 /// The verdict, how the instance ended if it ran, and why.
-pub(super) fn judge(context: Context<'_>, result: &TestResult) -> (Said, Option<GuestOutcome>) {
+pub(super) fn judge(context: Context<'_>, result: &RunResult) -> (Said, Option<GuestOutcome>) {
     let (mut said, outcome) = match &result.end {
-        TestEnd::Guest(outcome) => (judge_guest(context, outcome, result), Some(outcome.clone())),
-        TestEnd::PatchMismatch => {
+        RunEnd::Guest(outcome) => (judge_guest(context, outcome, result), Some(outcome.clone())),
+        RunEnd::PatchMismatch => {
             let reason = "its descriptor is not in memory where the artifact has it".to_owned();
             (Said { verdict: TestVerdict::NotRun, reason }, None)
         }
-        TestEnd::Superseded => {
+        RunEnd::Superseded => {
             let reason = "it was ended, and not run again".to_owned();
             (Said { verdict: TestVerdict::NotRun, reason }, None)
         }
         // Never a pass: whoever spoke may have been taken over.
-        TestEnd::Fault(why) => (Said { verdict: TestVerdict::Failed, reason: why.clone() }, None),
+        RunEnd::Fault { why, .. } => (Said { verdict: TestVerdict::Failed, reason: why.clone() }, None),
     };
     if !context.audit && result.observed.violated() {
         let passed = said.verdict == TestVerdict::Passed;
@@ -49,8 +51,8 @@ pub(super) fn judge(context: Context<'_>, result: &TestResult) -> (Said, Option<
     (said, outcome)
 }
 
-fn judge_guest(context: Context<'_>, outcome: &GuestOutcome, result: &TestResult) -> Said {
-    let Some(test) = context.test else { return libtest::outcome::judge_whole(outcome) };
+fn judge_guest(context: Context<'_>, outcome: &GuestOutcome, result: &RunResult) -> Said {
+    let Some(test) = context.test else { return outcome::judge_whole(outcome) };
     let (mut stdout, mut stderr) =
         (result.output.stream(OutputStream::Stdout), result.output.stream(OutputStream::Stderr));
     let all = result.output.bytes();
@@ -60,7 +62,7 @@ fn judge_guest(context: Context<'_>, outcome: &GuestOutcome, result: &TestResult
     }
     let (stack, listed) = (context.stack, context.listed);
     let ended = Ended { outcome, stdout: &stdout, stderr: &stderr, stack, listed };
-    let mut said = libtest::judge(test, context.panics.of(context.index), &ended);
+    let mut said = outcome::judge(test, context.panics.of(context.index), &ended);
     // The reporters say how an instance ended.
     if matches!(outcome, GuestOutcome::Trapped(words) if *words == said.reason)
         || matches!(outcome, GuestOutcome::Limit(_) | GuestOutcome::TimedOut(_) | GuestOutcome::Killed(_))

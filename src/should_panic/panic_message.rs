@@ -26,7 +26,7 @@ const NO_TEXT: &[u8] = b"Box<dyn Any>";
 
 /// What standard error tells of a panic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PanicMessage<'a> {
+pub(super) enum PanicMessage<'a> {
     /// No message of the default hook.
     None,
     /// A message that ends as it should. If the test printed something that looks like one, or the
@@ -43,7 +43,7 @@ pub enum PanicMessage<'a> {
 }
 
 /// Reads the standard error, or its end, of a guest that panicked.
-pub fn panic_message(stderr: &[u8]) -> PanicMessage<'_> {
+pub(super) fn panic_message(stderr: &[u8]) -> PanicMessage<'_> {
     let headers = headers(stderr);
     let after = headers.last().copied().unwrap_or(0);
     let mut lines = stderr[after..].split(|byte| *byte == b'\n');
@@ -63,7 +63,7 @@ pub fn panic_message(stderr: &[u8]) -> PanicMessage<'_> {
 }
 
 /// Whether a panic message is on standard error at all.
-pub fn has_panic_message(stderr: &[u8]) -> bool {
+pub(super) fn has_panic_message(stderr: &[u8]) -> bool {
     !headers(stderr).is_empty()
 }
 

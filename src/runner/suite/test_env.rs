@@ -6,7 +6,7 @@ use super::super::environment;
 use super::super::run::{Subject, wants_tmp};
 use crate::access::OperationSet;
 use crate::policy::{Bindings, Decider, Grant, PackagePolicy, Scope, TargetKind, case_matches};
-use crate::worker::protocol::Layout;
+use crate::worker::protocol::PreopenLayout;
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -123,7 +123,7 @@ impl TestEnvs {
         let policy = self.package.for_target(TargetKind::Test, &self.target, test, &bind);
         let given = if self.audit { with_environment(policy.clone()) } else { policy.clone() };
         // An artifact of tests has our object.
-        let env = environment(&given, &Decider::new(&given), None, Layout::Root);
+        let env = environment(&given, &Decider::new(&given), None, PreopenLayout::Root);
         let own_tmpdir = self.tmp && policy.set.get(TMPDIR).is_none_or(String::is_empty);
         // Without its `{tmp}`, which is another one the next time.
         let lasting = |grant: &Grant| !grant.operations.intersection(OperationSet::FS_CHANGE).is_empty();

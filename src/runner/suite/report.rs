@@ -1,9 +1,8 @@
 //! From what happened in the tests of one artifact to its part of the report.
 
 use super::super::attribute::{self, Attribution, grant_uses};
-use super::super::envelope::let_through;
 use super::super::run::{self, FindPackages};
-use super::Suite;
+use super::job::Suite;
 use super::listing::Listed;
 use super::schedule::{Done, Planned};
 use crate::access::{GrantId, RawFrame, RawViolation, Resource};
@@ -59,19 +58,12 @@ impl Reporting<'_, '_> {
         });
         let subject = &self.suite.subject;
         TargetReport {
-            package: subject.package.clone(),
-            version: subject.version.clone(),
-            name: self.suite.target.clone(),
-            kind: self.suite.cargo_kind.clone(),
-            artifact: self.suite.artifact.clone(),
-            wasi: "p1".to_owned(),
             duration,
-            outcome: None,
             grants: grant_uses(&applied, &uses, &subject.places.workspace),
             violations,
             tests: done.into_iter().map(|done| done.report).collect(),
             notes,
-            output: Vec::new(),
+            ..subject.target(&self.suite.target, &self.suite.cargo_kind, &self.suite.artifact).report()
         }
     }
 
@@ -109,11 +101,7 @@ impl Reporting<'_, '_> {
             let bind = Bindings { tmp, current_dir: self.suite.current_dir.clone() };
             let (kind, name) = (TargetKind::Test, &*self.suite.target);
             let target = policy::Target { kind, name, test, bind: &bind, saw_tmp };
-            let (suggestion, note) = run::suggestion(subject, &raw.access, &target, raw.exception.is_some());
-            let mut violation = attribution.violation(raw, count, test, suggestion);
-            run::add_note(&mut violation.note, note);
-            violation.allowed = self.envelope.is_some_and(|all| let_through(all, raw));
-            violation
+            run::explained(subject, &attribution, self.envelope, (raw, count), &target)
         };
         for Done { report, observed, tmps, backtrace } in &mut *done {
             let name = report.id.name.clone();

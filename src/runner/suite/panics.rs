@@ -1,6 +1,7 @@
 //! What is known of `#[should_panic]` tests before they run.
 
-use super::super::libtest::{self, Descriptor, Image, Layout, ListedTest};
+use super::libtest::ListedTest;
+use crate::should_panic::{self, Descriptor, Image, Layout, Wanted};
 use std::fs::File;
 use std::io::{Read, Seek};
 
@@ -36,7 +37,8 @@ impl Panics {
             Ok(image) => image,
             Err(error) => return nothing(&error.0),
         };
-        let found = libtest::find(&image, layout, tests);
+        let wanted: Vec<Wanted<'_>> = tests.iter().map(ListedTest::wanted).collect();
+        let found = should_panic::find(&image, layout, &wanted);
         Self { descriptors: found.into_iter().map(|found| found.map_err(|why| why.to_string())).collect() }
     }
 

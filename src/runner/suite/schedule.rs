@@ -2,25 +2,23 @@
 //! ones again, and tells of everything as it happens.
 
 use super::super::attribute::Attribution;
-use super::super::libtest::{self, ListedTest, Stack};
 use super::super::run::FindPackages;
 use super::super::tmp::TmpRoot;
+use super::job::{Options, Suite, Tell};
 use super::judge::{Context, judge};
+use super::libtest::{self, ListedTest};
 use super::panics::Panics;
 use super::stacks::Stacks;
 use super::test_env::TestEnvs;
-use super::{Options, Suite};
 use crate::access::{RawFrame, RawViolation};
 use crate::cargo::owner::Packages;
 use crate::event::{GuestOutcome, KernelReport, RunEvent, TestId, TestReport, TestVerdict};
-use crate::worker::protocol::Patch;
-use crate::worker::supervisor::{Observed, OutputStream, Symboliser, TestEnd, TestResult, TestRun, Tests};
+use crate::should_panic::Stack;
+use crate::worker::protocol::TestRun;
+use crate::worker::supervisor::{Observed, OutputStream, RunEnd, RunResult, Symboliser, Tests};
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// What is told as it happens.
-pub type Tell<'a> = dyn FnMut(RunEvent) + 'a;
 
 /// A test that was chosen.
 #[derive(Clone, Debug)]
@@ -129,11 +127,7 @@ impl Schedule<'_, '_> {
                 let env = env.get_or_insert_with(|| envs.environment(tmp.as_deref()));
                 env.retain(|(known, _)| known != name.as_bytes());
                 env.push((name.into(), value.into()));
-                patches.push(Patch {
-                    address: patch.address,
-                    expect: patch.expect.clone(),
-                    bytes: patch.bytes.clone(),
-                });
+                patches.push(patch.clone());
             }
         }
         let time = [envs.time, self.options.timeout].into_iter().flatten().min();
@@ -194,8 +188,8 @@ impl Tests for Schedule<'_, '_> {
         }
     }
 
-    fn finished(&mut self, mut result: TestResult) {
-        let Some(attempt) = self.state.running.remove(&result.id) else { return };
+    fn finished(&mut self, id: u64, mut result: RunResult) {
+        let Some(attempt) = self.state.running.remove(&id) else { return };
         if let (Some(root), Some(tmp)) = (&self.tmp_root, &attempt.tmp) {
             // Its process is dead.
             root.remove(tmp);
@@ -225,7 +219,7 @@ impl Tests for Schedule<'_, '_> {
             audit: self.audit,
         };
         let (mut said, outcome) = judge(context, &result);
-        let superseded = result.end == TestEnd::Superseded;
+        let superseded = result.end == RunEnd::Superseded;
         // An access that nothing grants is one, however another attempt ends.
         let failed =
             matches!(said.verdict, TestVerdict::Failed | TestVerdict::TimedOut | TestVerdict::Killed)

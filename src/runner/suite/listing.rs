@@ -1,12 +1,13 @@
 //! Asks an artifact for its tests. Each question runs it: what it does then is observed as anything else.
 
 use super::super::Failure;
-use super::super::libtest::{self, Listing};
 use super::super::tmp::TmpRoot;
-use super::Suite;
+use super::job::Suite;
+use super::libtest::{self, Listing};
 use super::test_env::TestEnvs;
 use crate::event::{GuestOutcome, KernelReport, TestVerdict};
-use crate::worker::supervisor::{Observed, OutputStream, TestEnd, TestPool, TestResult, TestRun, Tests};
+use crate::worker::protocol::TestRun;
+use crate::worker::supervisor::{Observed, OutputStream, RunEnd, RunResult, TestPool, Tests};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ impl Tests for Lister<'_> {
             env: Some(env),
             tmp,
             time: Some(TIME),
-            keep_output: libtest::list::MAX_LISTING + 1,
+            keep_output: libtest::MAX_LISTING + 1,
             ..TestRun::default()
         })
     }
@@ -123,7 +124,7 @@ impl Tests for Lister<'_> {
         self.listed.kernel = Some(kernel.clone());
     }
 
-    fn finished(&mut self, result: TestResult) {
+    fn finished(&mut self, _id: u64, result: RunResult) {
         if let (Some(root), Some(tmp)) = (&self.tmp_root, self.listed.tmps.last()) {
             // Its process is dead.
             root.remove(tmp);
@@ -134,17 +135,17 @@ impl Tests for Lister<'_> {
             Some(Broken { verdict, outcome, reason: format!("while it listed its tests{colon}{why}") })
         };
         self.listed.broken = match result.end {
-            TestEnd::Guest(outcome @ GuestOutcome::Killed(_)) => {
+            RunEnd::Guest(outcome @ GuestOutcome::Killed(_)) => {
                 broken(TestVerdict::Killed, Some(outcome), &result.note)
             }
-            TestEnd::Fault(why) => broken(TestVerdict::Failed, None, &why),
-            TestEnd::Guest(outcome) => {
+            RunEnd::Fault { why, .. } => broken(TestVerdict::Failed, None, &why),
+            RunEnd::Guest(outcome) => {
                 self.answered(
                     (outcome == GuestOutcome::Exited(0)).then(|| result.output.stream(OutputStream::Stdout)),
                 );
                 None
             }
-            TestEnd::PatchMismatch | TestEnd::Superseded => None,
+            RunEnd::PatchMismatch | RunEnd::Superseded => None,
         };
     }
 }
@@ -158,7 +159,7 @@ impl Lister<'_> {
                 (!known).then_some(Question::Terse)
             }
             Question::Terse => {
-                let tests = libtest::list::parse_terse(answer.as_deref().unwrap_or_default(), b"");
+                let tests = libtest::parse_terse(answer.as_deref().unwrap_or_default(), b"");
                 let known = tests.is_ok_and(|tests| !tests.is_empty());
                 known.then_some(Question::Ignored)
             }

@@ -1,6 +1,37 @@
-//! The listing a test binary prints of itself.
+//! How to ask a guest for its tests and how to run a single one; and the listing that it prints of itself.
+//! That is a guest's word: it may be wrong, huge or forged, and can at worst make its own tests' verdicts
+//! wrong.
 
+use crate::should_panic::Wanted;
 use std::collections::HashSet;
+
+/// Arguments that make libtest list its tests with places in the source. They need
+/// [`LIST_ENVIRONMENT`] on stable.
+pub const LIST_JSON: [&str; 5] = ["--list", "--format", "json", "-Z", "unstable-options"];
+
+/// Arguments for a listing of names only: what nextest asks of a harness, its own or libtest.
+pub const LIST_TERSE: [&str; 3] = ["--list", "--format", "terse"];
+
+/// The same for the ignored tests only.
+pub const LIST_TERSE_IGNORED: [&str; 4] = ["--list", "--format", "terse", "--ignored"];
+
+/// What the guest's environment must hold for [`LIST_JSON`], and for that run alone: libtest looks
+/// at it to allow unstable options on stable.
+pub const LIST_ENVIRONMENT: (&str, &str) = ("RUSTC_BOOTSTRAP", "1");
+
+/// What the environment of a `#[should_panic]` test's run must hold, whatever the caller's says: a
+/// backtrace would stand between the panic's text and the line that ends it.
+pub const SHOULD_PANIC_ENVIRONMENT: (&str, &str) = ("RUST_BACKTRACE", "0");
+
+/// Arguments that run one test and nothing else, its output not captured: on wasm a panic ends the
+/// process, and captured output would be lost with it. `ignored` runs it even if it is `#[ignore]`d.
+pub fn run_arguments(name: &str, ignored: bool) -> Vec<String> {
+    let mut arguments = vec![name.to_owned(), "--exact".to_owned(), "--nocapture".to_owned()];
+    if ignored {
+        arguments.push("--include-ignored".to_owned());
+    }
+    arguments
+}
 
 /// A listing of more bytes than this is refused: 100,000 tests take about 25 MB.
 pub const MAX_LISTING: usize = 64 << 20;
@@ -24,6 +55,14 @@ pub struct ListedTest {
     pub place: Option<SourcePlace>,
 }
 
+impl ListedTest {
+    /// What its descriptor is found by.
+    pub fn wanted(&self) -> Wanted<'_> {
+        let place = self.place.as_ref().map(|place| (place.path.as_str(), place.line));
+        Wanted { name: &self.name, ignored: self.ignored, place }
+    }
+}
+
 /// Where a test's function is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourcePlace {
@@ -44,9 +83,9 @@ pub enum Listing {
 }
 
 impl Listing {
-    /// Chooses from what the binary answered: `json` to [`super::LIST_JSON`]; only if that was no
-    /// listing, `terse` to [`super::LIST_TERSE`]; and only if that is one, `ignored` to
-    /// [`super::LIST_TERSE_IGNORED`]. Each is the standard output of a run that exited with 0, or `None`.
+    /// Chooses from what the binary answered: `json` to [`LIST_JSON`]; only if that was no
+    /// listing, `terse` to [`LIST_TERSE`]; and only if that is one, `ignored` to
+    /// [`LIST_TERSE_IGNORED`]. Each is the standard output of a run that exited with 0, or `None`.
     pub fn from_answers(json: Option<&[u8]>, terse: Option<&[u8]>, ignored: Option<&[u8]>) -> Self {
         let failed = NotAListing("it did not exit with 0 when asked for a list of its tests".to_owned());
         if let Some(Ok(tests)) = json.map(parse_listing) {
@@ -82,7 +121,7 @@ fn no(reason: impl Into<String>) -> NotAListing {
     NotAListing(reason.into())
 }
 
-/// Reads the answer to [`super::LIST_JSON`]. Whole lines before the listing begins (a constructor's
+/// Reads the answer to [`LIST_JSON`]. Whole lines before the listing begins (a constructor's
 /// output) are skipped; within it every line must be understood, and its closing line must agree.
 ///
 /// # Errors
@@ -117,7 +156,7 @@ pub fn parse_listing(output: &[u8]) -> Result<Vec<ListedTest>, NotAListing> {
     Err(no("the listing does not end"))
 }
 
-/// Reads the answers to [`super::LIST_TERSE`] and [`super::LIST_TERSE_IGNORED`]: lines of
+/// Reads the answers to [`LIST_TERSE`] and [`LIST_TERSE_IGNORED`]: lines of
 /// `NAME: test` or `NAME: benchmark`, and nothing else.
 ///
 /// # Errors

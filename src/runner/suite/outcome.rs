@@ -1,23 +1,12 @@
 //! What is said of a test, from what libtest printed and how the guest ended.
 
-use super::descriptor::{Descriptor, ShouldPanic};
-use super::list::ListedTest;
-use super::panic_message::{PanicMessage, has_panic_message, panic_message};
-use super::stack::{Stack, Way};
+use super::libtest::ListedTest;
 use crate::event::{GuestOutcome, TestVerdict};
+use crate::should_panic::{self, Descriptor, Said, ShouldPanic, Stack};
 
 /// How many bytes of the end of each stream [`judge`] wants to see. More does no harm; with less a
 /// longer panic text than that makes a `#[should_panic(expected = …)]` test *not run*.
 pub const TAIL: usize = 1 << 20;
-
-/// How std words what it cannot do on WASI: processes and sockets, threads, a folder for temporary
-/// files, the number of a process.
-const UNSUPPORTED: [&str; 4] = [
-    "operation not supported on this platform",
-    "Os { code: 58, kind: Unsupported,",
-    "not supported by WASI yet",
-    "no pids on this platform",
-];
 
 /// One run of one test.
 #[derive(Clone, Copy, Debug)]
@@ -36,34 +25,7 @@ pub struct Ended<'a> {
     pub listed: Option<usize>,
 }
 
-/// A verdict on one run, walls apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// Passed, failed, ignored, timed out, killed or not run.
-    pub verdict: TestVerdict,
-    /// Why, where the output does not say; empty if there is nothing to add.
-    pub reason: String,
-}
-
-impl Said {
-    fn new(verdict: TestVerdict, reason: impl Into<String>) -> Self {
-        Self { verdict, reason: reason.into() }
-    }
-
-    fn passed() -> Self {
-        Self::new(TestVerdict::Passed, "")
-    }
-
-    fn failed(reason: impl Into<String>) -> Self {
-        Self::new(TestVerdict::Failed, reason)
-    }
-
-    fn not_run(reason: impl Into<String>) -> Self {
-        Self::new(TestVerdict::NotRun, reason)
-    }
-}
-
-/// Says what became of a test that was run with [`super::run_arguments`].
+/// Says what became of a test that was run with [`super::libtest::run_arguments`].
 ///
 /// `descriptor` is what was found of it, in which case its patch, if it has one, must have been
 /// applied; or the reason why nothing was, in which case a `#[should_panic]` test is *not run*.
@@ -81,8 +43,10 @@ pub fn judge(test: &ListedTest, descriptor: Result<&Descriptor, &str>, ended: &E
 fn judge_run(expected: &ShouldPanic, ended: &Ended<'_>) -> Said {
     match ended.outcome {
         GuestOutcome::Exited(code) => judge_exit(expected, *code, ended),
-        GuestOutcome::Panicked => judge_panic(expected, ended),
-        GuestOutcome::Trapped(words) if words.contains("unreachable") => judge_panic(expected, ended),
+        GuestOutcome::Panicked => should_panic::judge(expected, ended.stderr, ended.stack),
+        GuestOutcome::Trapped(words) if words.contains("unreachable") => {
+            should_panic::judge(expected, ended.stderr, ended.stack)
+        }
         GuestOutcome::Trapped(words) => Said::failed(words.clone()),
         GuestOutcome::Limit(what) => Said::failed(format!("it hit its limit of `{what}`")),
         GuestOutcome::TimedOut(limit) => {
@@ -93,7 +57,7 @@ fn judge_run(expected: &ShouldPanic, ended: &Ended<'_>) -> Said {
     }
 }
 
-/// Says what became of a binary that is one test as a whole ([`super::Listing::Whole`]).
+/// Says what became of a binary that is one test as a whole ([`super::libtest::Listing::Whole`]).
 pub fn judge_whole(outcome: &GuestOutcome) -> Said {
     match outcome {
         GuestOutcome::Exited(0) => Said::passed(),
@@ -117,81 +81,12 @@ fn judge_exit(expected: &ShouldPanic, code: i32, ended: &Ended<'_>) -> Said {
         (1, 0, 0, 0) => Said::failed("test did not panic as expected"),
         (0, 1, 0, 101) if *expected == ShouldPanic::No => Said::failed(""),
         // A guest built to unwind: libtest caught the panic, and took it for a failure.
-        (0, 1, 0, 101) => judge_panic(expected, &Ended { stack: &Stack::UNWOUND, ..*ended }),
+        (0, 1, 0, 101) => should_panic::judge(expected, ended.stderr, &Stack::UNWOUND),
         (0, 0, 1, 0) if *expected == ShouldPanic::No => Said::new(TestVerdict::Ignored, ""),
         (0, 0, 1, 0) => Said::not_run("libtest ignored it: the compiler has folded its descriptor into code"),
         (0, 0, 0, 0) => Said::failed("the test binary no longer knows this test"),
         _ => Said::failed(format!("it exited with {code}, which contradicts what it printed")),
     }
-}
-
-fn judge_panic(expected: &ShouldPanic, ended: &Ended<'_>) -> Said {
-    let text = match expected {
-        // The message is in the output, if there is one.
-        ShouldPanic::No if has_panic_message(ended.stderr) => return Said::failed(""),
-        ShouldPanic::No => return Said::failed("it aborted, or panicked without a message"),
-        ShouldPanic::Yes => None,
-        ShouldPanic::YesWithMessage(text) => Some(text.as_bytes()),
-    };
-    let Stack { panicked, way } = ended.stack;
-    let message = panic_message(ended.stderr);
-    // These end the process wherever they happen.
-    if message == PanicMessage::Abort {
-        return Said::failed("a panic that cannot unwind aborted it");
-    }
-    // Whatever was printed: a hook that aborts does so before the panic's own end.
-    if *panicked == Some(false) {
-        return Said::failed("it aborted without a panic");
-    }
-    let said = judge_message(message, text, *panicked == Some(true));
-    match way {
-        Way::Caught => Said::not_run("it panicked inside `catch_unwind`, which catches nothing on wasm"),
-        Way::Barred(name) => {
-            Said::not_run(format!("its panic left `{name}`, which may not unwind: natively it aborts there"))
-        }
-        Way::Unknown(why) if said.verdict == TestVerdict::Passed => Said::not_run(*why),
-        Way::Free | Way::Unknown(_) => said,
-    }
-}
-
-/// Says whether a panic with this message is the expected one.
-fn judge_message(message: PanicMessage<'_>, expected: Option<&[u8]>, panicked: bool) -> Said {
-    match (message, expected) {
-        (PanicMessage::Abort, _) => Said::failed(""),
-        (PanicMessage::None, None) if panicked => Said::passed(),
-        (PanicMessage::None, _) => Said::not_run(
-            "it ended without std's panic message; a panic hook of its own and an abort look the same here",
-        ),
-        (PanicMessage::Text(readings), _) if readings.first().is_some_and(|text| needs_a_host(text)) => {
-            Said::not_run("it panicked because std cannot do in a guest what it tried")
-        }
-        (_, None) => Said::passed(),
-        (PanicMessage::NotText, Some(_)) => Said::failed("the panic's payload is not a string"),
-        (PanicMessage::Open, Some(_)) => {
-            Said::not_run("the end of the panic's text cannot be told: a panic hook of its own printed it")
-        }
-        (PanicMessage::Text(readings), Some(text)) => {
-            let holds = |reading: &&[u8]| contains(reading, text);
-            // The first reading holds all others: if the last agrees with it, so do those between.
-            match (readings.first().is_some_and(holds), readings.last().is_some_and(holds)) {
-                (true, true) => Said::passed(),
-                (false, _) => Said::failed("panic did not contain expected string"),
-                (true, false) => {
-                    Said::not_run("it printed something that looks like a panic message before it")
-                }
-            }
-        }
-    }
-}
-
-/// Whether a panic's text holds std's own words for what WASI has not. Natively there would have been
-/// no such panic.
-fn needs_a_host(text: &[u8]) -> bool {
-    UNSUPPORTED.iter().any(|words| contains(text, words.as_bytes()))
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    part.is_empty() || text.windows(part.len()).any(|window| window == part)
 }
 
 /// libtest's counts.
@@ -232,6 +127,7 @@ fn closing_line(stdout: &[u8]) -> Option<Counts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::should_panic::Way;
     use std::time::Duration;
 
     const LISTED: usize = 5;

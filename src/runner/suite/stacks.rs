@@ -1,9 +1,9 @@
 //! Finds out what stood between a panic and libtest.
 
-use super::super::libtest::Stack;
 use super::super::run::Subject;
 use super::super::source::read_source;
 use crate::access::{Frame, RawFrame};
+use crate::should_panic::Stack;
 use crate::worker::supervisor::Symboliser;
 use std::collections::HashMap;
 use std::path::Path;

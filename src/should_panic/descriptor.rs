@@ -2,7 +2,6 @@
 //! bytes to change so that libtest runs a `#[should_panic]` test.
 
 use super::image::Image;
-use super::list::ListedTest;
 use super::probe::{Layout, TextAt};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -81,13 +80,25 @@ impl std::fmt::Display for NotFound {
 
 impl std::error::Error for NotFound {}
 
+/// A test whose descriptor is wanted, as the binary lists it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Its path: `import::reads_csv`.
+    pub name: &'a str,
+    /// `#[ignore]`.
+    pub ignored: bool,
+    /// The path of its source file as rustc was given it, and the line, from 1; `None` if the binary does not
+    /// say.
+    pub place: Option<(&'a str, u32)>,
+}
+
 /// Finds the descriptors of all `tests`, in their order, in one pass over the image.
 ///
 /// A descriptor is a place where everything agrees with the listing: the name and its kind, the
 /// source file, the line, `ignore`, and a valid `should_panic`. There must be exactly one.
-pub fn find(image: &Image<'_>, layout: &Layout, tests: &[ListedTest]) -> Vec<Result<Descriptor, NotFound>> {
+pub fn find(image: &Image<'_>, layout: &Layout, tests: &[Wanted<'_>]) -> Vec<Result<Descriptor, NotFound>> {
     let by_name: HashMap<&str, usize> =
-        tests.iter().enumerate().map(|(index, test)| (test.name.as_str(), index)).collect();
+        tests.iter().enumerate().map(|(index, test)| (test.name, index)).collect();
     let longest = tests.iter().map(|test| test.name.len()).max().unwrap_or(0) as u32;
     let mut found: Vec<Result<Descriptor, NotFound>> = tests
         .iter()
@@ -131,11 +142,11 @@ pub fn find(image: &Image<'_>, layout: &Layout, tests: &[ListedTest]) -> Vec<Res
 }
 
 /// What a place with the right name says, if all else agrees with the listing too.
-fn read(image: &Image<'_>, layout: &Layout, raw: &[u8], test: &ListedTest) -> Option<ShouldPanic> {
-    let place = test.place.as_ref()?;
+fn read(image: &Image<'_>, layout: &Layout, raw: &[u8], test: &Wanted<'_>) -> Option<ShouldPanic> {
+    let (path, line) = test.place?;
     if raw[layout.ignore as usize] != u8::from(test.ignored)
-        || word(raw, layout.start_line) != place.line
-        || text(image, raw, layout.source_file)? != place.path
+        || word(raw, layout.start_line) != line
+        || text(image, raw, layout.source_file)? != path
     {
         return None;
     }
@@ -170,7 +181,6 @@ fn text<'a>(image: &Image<'a>, raw: &[u8], at: TextAt) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::list::SourcePlace;
     use super::*;
 
     /// A layout like that of rustc 1.97, smaller.
@@ -242,17 +252,11 @@ mod tests {
         }
     }
 
-    fn listed(name: &str, line: u32) -> ListedTest {
-        ListedTest {
-            name: name.into(),
-            bench: false,
-            ignored: false,
-            ignore_message: String::new(),
-            place: Some(SourcePlace { path: "src/lib.rs".into(), line }),
-        }
+    fn listed(name: &str, line: u32) -> Wanted<'_> {
+        Wanted { name, ignored: false, place: Some(("src/lib.rs", line)) }
     }
 
-    fn found(memory: &Memory, tests: &[ListedTest]) -> Vec<Result<Descriptor, NotFound>> {
+    fn found(memory: &Memory, tests: &[Wanted<'_>]) -> Vec<Result<Descriptor, NotFound>> {
         find(&Image::parse(&memory.module(false)).expect("an image"), &layout(), tests)
     }
 

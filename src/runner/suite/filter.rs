@@ -1,6 +1,6 @@
 //! Which tests are meant: names, ignored or not, and one shard of all.
 
-use super::super::libtest::ListedTest;
+use super::libtest::ListedTest;
 
 /// What is run of ignored tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
