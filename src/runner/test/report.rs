@@ -1,12 +1,12 @@
 //! From what happened in the tests of one artifact to its part of the report.
 
 use super::super::attribute::{self, Attribution, grant_uses};
-use super::super::envelope::let_through;
 use super::super::run::{self, FindPackages};
 use super::Suite;
 use super::listing::Listed;
 use super::schedule::{Done, Planned};
 use crate::access::{GrantId, RawFrame, RawViolation, Resource};
+use crate::audit::envelope::let_through;
 use crate::cargo::owner::Packages;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GuestOutcome, TargetReport, TestReport, TestVerdict, Violation};

@@ -53,7 +53,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_cargo", &["cli"]),
     ("cargo_metadata", &["cargo"]),
     ("annotate_snippets", &["report"]),
-    ("toml_edit", &["policy", "cargo", "edit"]),
+    ("toml_edit", &["policy", "cargo", "audit"]),
 ];
 
 /// The files that may contain `unsafe`, and why.
@@ -341,8 +341,14 @@ mod the_checker {
         assert_eq!(bad("src/policy/mod.rs", "fn f(e: &::wasmtime::Engine) {}"), 1);
         assert_eq!(bad("src/worker/child/main.rs", "landlock::Ruleset::default()"), 1);
         assert_eq!(bad("src/report/mod.rs", "use clap;"), 1);
-        assert_eq!(bad("src/worker/child/main.rs", "use crate::kernel::landlock::Plan; use wasmtime::Engine;"), 0);
-        assert_eq!(bad("src/worker/child/main.rs", "use crate::kernel::{self, landlock}; landlock::plan(); "), 0);
+        assert_eq!(
+            bad("src/worker/child/main.rs", "use crate::kernel::landlock::Plan; use wasmtime::Engine;"),
+            0
+        );
+        assert_eq!(
+            bad("src/worker/child/main.rs", "use crate::kernel::{self, landlock}; landlock::plan(); "),
+            0
+        );
         assert_eq!(bad("src/policy/mod.rs", "let landlock_abi = 1; // wasmtime::Engine"), 0);
     }
 
