@@ -24,7 +24,6 @@ pub(super) fn cargo_flags(cargo: &CargoArgs, output: &OutputArgs) -> CargoFlags 
         offline: cargo.offline,
         frozen: cargo.frozen,
         jobs: cargo.jobs.clone(),
-        keep_going: false,
         config: cargo.config.clone(),
         color: match output.color {
             Color::Auto => None,
