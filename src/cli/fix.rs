@@ -4,6 +4,7 @@ use super::args::{Fix, PolicyArgs};
 use super::atomic_file::{Place, is};
 use super::output::Outputs;
 use super::policies::{self, Permissions};
+use super::vcs;
 use crate::audit::{Audited, edit, minimise, unused};
 use crate::cargo::metadata::{Package, Workspace};
 use crate::diagnostic::{Diagnostic, SourceFile};
@@ -44,8 +45,9 @@ impl Held {
     /// Opens it under `--fix`.
     ///
     /// # Errors
-    /// It is no longer the file that was read.
+    /// It could not be given back by version control, or is no longer the file that was read.
     pub(super) fn new(manifest: &SourceFile, args: &PolicyArgs) -> Result<Option<Self>, Failure> {
+        vcs::check(&manifest.path, args)?;
         if args.fix.is_empty() { Ok(None) } else { Self::open(manifest).map(Some) }
     }
 

@@ -1,8 +1,10 @@
 //! Runs programs and tests, and finds the verdict. Tells everything it does as events.
 
 pub mod attribute;
+pub mod doctest;
 mod failure;
 pub mod fs_lookup;
+mod guest_options;
 pub mod interrupt;
 pub mod libtest;
 mod prepare;
@@ -13,6 +15,7 @@ pub mod tmp;
 pub mod verdict;
 
 pub use failure::{Failure, current_dir};
+pub use guest_options::{GuestOptions, PolicyOptions};
 pub use prepare::{
     Guest, cache_dir, environment, home_dir, metadata_dir, own_folder, prepare, strategies, test_strategies,
     tier_up,
@@ -20,9 +23,11 @@ pub use prepare::{
 
 use crate::worker::protocol::Walls;
 use crate::worker::supervisor::LandlockLevel;
+use serde::{Deserialize, Serialize};
 
 /// How guests are compiled and confined.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Setup {
     /// What the kernel must enforce.
     pub landlock: LandlockLevel,
@@ -39,7 +44,7 @@ pub struct Setup {
 }
 
 /// `--compiler`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StrategyChoice {
     /// Always Cranelift.
     Cranelift,
