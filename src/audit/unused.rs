@@ -1,7 +1,7 @@
 //! Which grants nothing needed.
 
-use super::edit::Removal;
 use super::audited::{Audited, table_of};
+use super::edit::Removal;
 use crate::access::GrantId;
 use crate::event::Report;
 use crate::policy::{Grant, PackagePolicy, compare};

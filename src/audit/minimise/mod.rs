@@ -2,10 +2,10 @@
 
 mod entry;
 
+use super::audited::{Audited, table_of};
 use super::edit::{Addition, case_index};
 use super::envelope::looks_secret;
 use super::generalise::{Need, generalise};
-use super::audited::{Audited, table_of};
 use crate::access::{Access, Operation, OperationSet, Resource};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Report, Violation};
