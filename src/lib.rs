@@ -2,11 +2,11 @@
 //! own WASI host functions, Landlock and seccomp. ARCHITECTURE.md has the map.
 
 pub mod access;
+pub mod audit;
 pub mod cargo;
 pub mod cli;
 pub mod compile;
 pub mod diagnostic;
-pub mod edit;
 pub mod event;
 pub mod exit_status;
 pub mod kernel;

@@ -134,7 +134,6 @@ impl CargoCommand {
         for (given, flag) in [
             (flags.workspace, "--workspace"),
             (flags.release, "--release"),
-            (flags.keep_going, "--keep-going"),
             (flags.quiet, "--quiet"),
             (targets.lib, "--lib"),
             (targets.bins, "--bins"),

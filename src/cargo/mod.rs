@@ -55,8 +55,6 @@ pub struct CargoFlags {
     pub frozen: bool,
     /// `-j`, `--jobs`
     pub jobs: Option<String>,
-    /// `--keep-going`
-    pub keep_going: bool,
     /// `--config`, in order
     pub config: Vec<String>,
     /// `--color`

@@ -432,12 +432,6 @@ pub struct RunnerArgs {
     /// Do not look for a package; grant only what the command line says
     #[arg(long)]
     pub no_manifest: bool,
-    /// Where to leave what an example of a documentation did: for `test`, which has rustdoc call this.
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub doc_tests: Option<PathBuf>,
-    /// `--timeout` of `test`, for such an example.
-    #[arg(long, value_name = "TIME", hide = true, value_parser = crate::policy::units::duration)]
-    pub timeout: Option<Duration>,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]

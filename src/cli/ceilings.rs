@@ -4,7 +4,6 @@
 //! stand for places that the user or the file system names, its manifests are read as TOML, and git is asked in the
 //! repository that the package really lies in.
 
-use super::args::PolicyArgs;
 use super::vcs::git;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
@@ -27,7 +26,7 @@ pub(super) fn ceiling(
     manifests: &Manifests,
     places: &Places,
     target_dir: Option<&Path>,
-    args: &PolicyArgs,
+    given: &[OsString],
 ) -> Result<Option<Ceiling>, Failure> {
     let mut all: Option<Ceiling> = None;
     let mut add = |ceiling: Ceiling| {
@@ -42,7 +41,7 @@ pub(super) fn ceiling(
         let bounds = bounds(places, target_dir)?;
         add(Ceiling::from_file(&read(&path)?, &bounds, &Disk).map_err(Failure::manifest)?);
     }
-    for given in &args.ceiling {
+    for given in given {
         let path = Path::new(given);
         let bounds = bounds(places, target_dir)?;
         let ceiling = if path.is_file() {
@@ -51,14 +50,15 @@ pub(super) fn ceiling(
                 if passes(path, &inside)? {
                     let inside = inside.display();
                     return Err(wrong(format!(
-                        "the ceiling `{given}` lies inside `{inside}`, which it is to bound"
+                        "the ceiling `{}` lies inside `{inside}`, which it is to bound",
+                        path.display()
                     ))
                     .with_help("name a file outside of it, or a revision such as `origin/main`"));
                 }
             }
             Ceiling::from_file(&read(&fs::canonicalize(path)?)?, &bounds, &Disk)
         } else {
-            let then = Then::new(given, manifests)?;
+            let then = Then::new(&given.to_string_lossy(), manifests)?;
             Ceiling::from_manifests(&then.manifests(), &then.places(&bounds), &Disk)
         };
         add(ceiling.map_err(Failure::manifest)?);

@@ -1,12 +1,12 @@
 //! `cargo sandbox diff`: what a policy, or what was observed, gained and lost. A gate for reviews:
 //! status 80 when something was gained.
 
-use super::args::{DiffArgs, MessageFormat, PolicyArgs};
-use super::check;
-use super::output::Outputs;
-use super::{merge, options, policies, run};
+use super::args::{DiffArgs, MessageFormat, PolicyArgs, Unused, WallArgs};
+use super::output::{Outputs, print};
+use super::session::{Asked, Session};
+use super::{check, merge, options, policies};
 use crate::access::OperationSet;
-use crate::cargo::metadata::{Package, Workspace};
+use crate::cargo::metadata::Package;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::{Exception, Grant, PackagePolicy, Provenance, compare};
@@ -39,7 +39,6 @@ struct Difference {
 
 /// `cargo sandbox diff`.
 pub(super) fn diff(args: &DiffArgs) -> ExitStatus {
-    let flags = options::cargo_flags(&args.cargo, &args.output);
     if let Some(new) = &args.new {
         return Outputs::during(
             &args.output,
@@ -51,36 +50,39 @@ pub(super) fn diff(args: &DiffArgs) -> ExitStatus {
             },
         );
     }
-    Outputs::during(
-        &args.output,
-        || run::open_workspace(&flags),
-        |outputs, workspace| {
-            outputs.command = "diff";
-            let mut found = Difference { reason: "sandbox-diff", ..Difference::default() };
-            for package in &workspace.packages {
-                let warnings = between_revisions(args, &workspace, package, &mut found)?;
-                // A person has it all in the list.
-                if args.output.message_format != MessageFormat::Human {
-                    outputs.messages(warnings);
-                }
+    let asked = Asked {
+        command: "diff",
+        cargo: &args.cargo,
+        output: &args.output,
+        guests: options::guests(&PolicyArgs::default(), &WallArgs::default(), None),
+        unused: Unused::Allow,
+        layers: None,
+    };
+    asked.session(|session| {
+        let mut found = Difference { reason: "sandbox-diff", ..Difference::default() };
+        for package in &session.workspace.packages {
+            let warnings = between_revisions(args, session, package, &mut found)?;
+            // A person has it all in the list.
+            if args.output.message_format != MessageFormat::Human {
+                session.outputs.messages(warnings);
             }
-            Ok(say(args, &found, outputs))
-        },
-    )
+        }
+        Ok(say(args, &found, session.outputs))
+    })
 }
 
 /// Compares one package's policy with what it was. Gives a warning for each grant that is new, at
 /// its line.
 fn between_revisions(
     args: &DiffArgs,
-    workspace: &Workspace,
+    session: &Session<'_>,
     package: &Package,
     found: &mut Difference,
 ) -> Result<Vec<Diagnostic>, Failure> {
-    let new = policies::load(workspace, package, &PolicyArgs::default())?;
-    let old = policies::load_at(&args.old, workspace, package)?;
+    let new = session.load(package)?;
+    let old = policies::load_at(&args.old, session.workspace, package)?;
     let root = &new.places.workspace;
-    let files = [&package.manifest, &workspace.manifest];
+    let files = [&package.manifest, &session.workspace.manifest];
     let mut warnings = Vec::new();
     for (grant, operations) in compare::gained(&old, &new.policy) {
         let item = of_grant(&new.policy, grant, operations, root);
@@ -159,9 +161,9 @@ fn observed(report: &json::Report) -> BTreeSet<Item> {
 fn say(args: &DiffArgs, found: &Difference, outputs: &mut Outputs) -> ExitStatus {
     if args.output.message_format == MessageFormat::Json {
         let line = serde_json::to_string(found).unwrap_or_default();
-        check::print(&(escape::json(line) + "\n"));
+        print(&(escape::json(line) + "\n"));
     } else if !args.output.quiet {
-        check::print(&render(found));
+        print(&render(found));
     }
     outputs.close(if found.gained.is_empty() { ExitStatus::Success } else { ExitStatus::Gained })
 }

@@ -8,7 +8,6 @@ mod ceilings;
 mod check;
 mod diff;
 mod docs;
-mod doctest;
 mod first_look;
 mod fix;
 mod merge;
@@ -17,6 +16,7 @@ mod output;
 mod policies;
 mod run;
 mod runner;
+mod session;
 mod test;
 mod unused;
 mod vcs;
@@ -24,6 +24,7 @@ mod why;
 
 use crate::exit_status::ExitStatus;
 use crate::kernel::process;
+use crate::runner::doctest::{BY_ORDERS, Orders, RUNNER};
 use crate::worker::protocol::timings::{Phase, reached};
 use args::{Cli, Command};
 use clap::Parser;
@@ -34,12 +35,17 @@ use std::process::ExitCode;
 /// The whole program, given its arguments including the name it was called by.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     reached(Phase::Main);
-    if let [_, first, orders, rest @ ..] = &args[..]
-        && first == doctest::BY_ORDERS
-    {
-        let error = doctest::follow(orders, rest);
-        output::fatal(&format!("cannot run an example: {error}"));
-        return ExitStatus::Fault.into();
+    match &args[..] {
+        [_, first, orders, rest @ ..] if first == BY_ORDERS => {
+            let error = Orders::follow(orders, rest);
+            output::fatal(&format!("cannot run an example: {error}"));
+            return ExitStatus::Fault.into();
+        }
+        [_, first, orders, rest @ ..] if first == RUNNER => {
+            close_memory();
+            return runner::example(orders, rest).into();
+        }
+        _ => {}
     }
     let cli = match Cli::try_parse_from(without_cargo_words(args)) {
         Ok(cli) => cli,
@@ -51,9 +57,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     };
     reached(Phase::Arguments);
     if matches!(cli.command, Command::Run(_) | Command::Test(_) | Command::Runner(_)) {
-        // Where Landlock is off, nothing else keeps a process of the same user from our memory. What we start
-        // is not concerned; a system that has no such thing has no walls either.
-        let _ = process::set_not_dumpable();
+        close_memory();
     }
     let status = match cli.command {
         Command::Run(args) => run::run(args),
@@ -67,6 +71,12 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Command::Man { directory } => docs::man(&directory),
     };
     status.into()
+}
+
+/// Where Landlock is off, nothing else keeps a process of the same user from the memory of one that starts guests.
+fn close_memory() {
+    // What we start is not concerned; a system that has no such thing has no walls either.
+    let _ = process::set_not_dumpable();
 }
 
 /// The whole of `cargo-sandbox-run` and `cargo-sandbox-test`: becomes `cargo-sandbox COMMAND …`,

@@ -236,3 +236,8 @@ pub(super) fn plain(line: &str) {
 pub(super) fn fatal(message: &str) {
     plain(&format!("error: {}", escape::line(message)));
 }
+
+/// Writes to standard output; a reader that is gone has seen enough.
+pub(super) fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}

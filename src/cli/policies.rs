@@ -1,13 +1,12 @@
 //! Reads the permissions of a package: its manifests, the command line, and what bounds them.
 
-use super::args::PolicyArgs;
 use super::ceilings::{Then, ceiling};
-use super::options;
 use crate::cargo::metadata::{Package, Workspace};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::policy::{self, Loaded, Lookup, Manifests, PackagePolicy, Places};
 use crate::runner::fs_lookup::{Beneath, Disk};
-use crate::runner::{Failure, cache_dir, home_dir};
+use crate::runner::run::Subject;
+use crate::runner::{Failure, PolicyOptions, cache_dir, home_dir};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +23,39 @@ pub(super) struct Permissions {
     pub(super) warnings: Vec<Diagnostic>,
 }
 
+impl Permissions {
+    /// Whose permissions they are; no package's where only the command line has given them.
+    pub(super) fn subject(&self, package: Option<&Package>) -> Subject<'_> {
+        Subject {
+            policy: &self.policy,
+            places: &self.places,
+            manifest: self.manifest.clone(),
+            package: package.map(|package| package.name.clone()).unwrap_or_default(),
+            version: package.map(|package| package.version.clone()).unwrap_or_default(),
+            cargo_env: package.map(cargo_env).unwrap_or_default(),
+        }
+    }
+}
+
+/// What cargo sets for a program that it runs, as far as it concerns the package.
+fn cargo_env(package: &Package) -> Vec<(String, String)> {
+    let root = package.root.to_string_lossy().into_owned();
+    let mut version = package.version.split(['.', '-', '+']);
+    let mut part = || version.next().unwrap_or_default().to_owned();
+    [
+        ("CARGO_MANIFEST_DIR", root.clone()),
+        ("CARGO_MANIFEST_PATH", format!("{root}/Cargo.toml")),
+        ("CARGO_PKG_NAME", package.name.clone()),
+        ("CARGO_PKG_VERSION", package.version.clone()),
+        ("CARGO_PKG_VERSION_MAJOR", part()),
+        ("CARGO_PKG_VERSION_MINOR", part()),
+        ("CARGO_PKG_VERSION_PATCH", part()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
 /// Reads them.
 ///
 /// # Errors
@@ -31,11 +63,11 @@ pub(super) struct Permissions {
 pub(super) fn load(
     workspace: &Workspace,
     package: &Package,
-    args: &PolicyArgs,
+    options: &PolicyOptions,
 ) -> Result<Permissions, Failure> {
     let places = places(&package.root, &workspace.root, &workspace.target_dir);
-    let manifests = manifests(workspace, package, options::grants(args));
-    let ceiling = ceiling(&manifests, &places, workspace.users_target_dir.as_deref(), args)?;
+    let manifests = manifests(workspace, package, options.grants.clone());
+    let ceiling = ceiling(&manifests, &places, workspace.users_target_dir.as_deref(), &options.ceilings)?;
     let Loaded { policy, warnings, .. } =
         policy::load(&manifests, &places, &Disk, ceiling.as_ref()).map_err(Failure::manifest)?;
     let manifest = &package.manifest.path;
@@ -90,7 +122,7 @@ fn manifests(workspace: &Workspace, package: &Package, extra: policy::CommandLin
 pub(super) fn without_package(
     folder: &Path,
     root: Option<&Path>,
-    args: &PolicyArgs,
+    options: &PolicyOptions,
 ) -> Result<Permissions, Failure> {
     let mut places = places(folder, folder, &folder.join("target"));
     places.root = root.map(Path::to_owned);
@@ -99,8 +131,8 @@ pub(super) fn without_package(
         None => &Disk,
     };
     let nothing = SourceFile { path: folder.join("Cargo.toml"), text: String::new() };
-    let manifests = Manifests { package: Arc::new(nothing), workspace: None, extra: options::grants(args) };
-    let ceiling = ceiling(&manifests, &places, None, args)?;
+    let manifests = Manifests { package: Arc::new(nothing), workspace: None, extra: options.grants.clone() };
+    let ceiling = ceiling(&manifests, &places, None, &options.ceilings)?;
     let loaded = policy::load(&manifests, &places, lookup, ceiling.as_ref()).map_err(Failure::manifest)?;
     Ok(Permissions {
         policy: loaded.policy,

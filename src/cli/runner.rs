@@ -1,12 +1,12 @@
-//! `cargo sandbox runner`: one file that cargo or nextest built and runs.
+//! `cargo sandbox runner`: one file that cargo, nextest or rustdoc built and runs.
 
-use super::args::RunnerArgs;
+use super::args::{OutputArgs, RunnerArgs, Unused};
 use super::attempts::Attempts;
-use super::doctest::{CRATES, RunnerRecord};
 use super::first_look::{OF_PROGRAM, first_look};
 use super::options;
 use super::output::{Outputs, fatal};
-use super::run::{execute, report, subject};
+use super::policies::Permissions;
+use super::run::{execute, report};
 use super::{policies, unused};
 use crate::cargo::CargoFlags;
 use crate::cargo::metadata::{Package, TargetKind as BuildKind, Workspace};
@@ -14,50 +14,90 @@ use crate::cargo::owner::Packages;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::TargetKind;
+use crate::runner::doctest::{CRATES, Orders, RunnerRecord};
 use crate::runner::interrupt::Interrupt;
-use crate::runner::run::{Program, Subject};
-use crate::runner::{Failure, current_dir, metadata_dir, source, verdict};
+use crate::runner::run::Program;
+use crate::runner::{Failure, GuestOptions, current_dir, metadata_dir, source, verdict};
 use crate::worker::protocol::timings::{Phase, reached};
 use crate::worker::supervisor::Launcher;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// What a runner is asked for: as typed, or as `test` has ordered it for an example.
+struct Asked {
+    root: Option<PathBuf>,
+    cwd: Option<PathBuf>,
+    no_manifest: bool,
+    guests: GuestOptions,
+    output: OutputArgs,
+    unused: Unused,
+    /// Nothing is written into a manifest here, and that is said.
+    fix: bool,
+    file: PathBuf,
+    /// The guest's, without its name.
+    args: Vec<OsString>,
+}
+
 /// `cargo sandbox runner`.
-pub(super) fn runner(mut args: RunnerArgs) -> ExitStatus {
-    let begun = Instant::now();
-    // It is called once for each test, by a program that has a summary of its own.
-    args.output.quiet |= args.output.verbose == 0;
-    let launcher = Launcher::new();
-    launcher.start_early();
+pub(super) fn runner(args: RunnerArgs) -> ExitStatus {
+    let (begun, launcher) = start();
+    let RunnerArgs { root, cwd, no_manifest, policy, walls, output, mut words } = args;
+    let asked = Asked {
+        root,
+        cwd,
+        no_manifest,
+        guests: options::guests(&policy, &walls, None),
+        output,
+        unused: unused::level(&policy, false),
+        fix: !policy.fix.is_empty(),
+        file: words.remove(0).into(),
+        args: words,
+    };
+    run(asked, begun, &launcher, None)
+}
+
+/// The runner of an example of a documentation, whose orders are at a place that `test` has named.
+pub(super) fn example(orders: &OsStr, words: &[OsString]) -> ExitStatus {
+    let (begun, launcher) = start();
     // Opened before the guest runs, so that it is the file of whoever started us.
-    let inbox = args.doc_tests.as_ref().map(|place| OpenOptions::new().append(true).open(place));
-    let inbox = match inbox.transpose() {
-        Ok(inbox) => inbox,
+    let open = |orders: Orders| Ok((OpenOptions::new().append(true).open(&orders.inbox)?, orders.guests));
+    let (inbox, guests) = match Orders::read(orders).and_then(open) {
+        Ok(opened) => opened,
         Err(error) => return untold(&error, ExitStatus::Fault),
     };
-    let mut handed = args.doc_tests.as_ref().map(|_| RunnerRecord::of(file(&args)));
-    let status = Outputs::during_judging(
-        &args.output,
-        unused::to_report(unused::level(&args.policy, false)),
-        || {
-            first_look(&options::setup(&args.walls, false), OF_PROGRAM)?;
-            find_file(&args)
-        },
-        |outputs, found| run_file(&args, begun, &launcher, &found, handed.as_mut(), outputs),
-    );
-    if handed.is_some() {
-        // There can be hundreds of them, and rustdoc would keep them to the end.
-        let _ = std::fs::remove_file(file(&args));
-    }
-    let left = handed.zip(inbox).map_or(Ok(()), |(handed, inbox)| {
-        let place = PathBuf::from(format!("/proc/self/fd/{}", inbox.as_raw_fd()));
-        handed.leave(&place, status)
-    });
-    left.map_or_else(|error| untold(&error, status), |()| status)
+    let Some((file, args)) = words.split_first() else {
+        fatal("cannot run an example: no file is named");
+        return ExitStatus::Usage;
+    };
+    let file = PathBuf::from(file);
+    let mut record = RunnerRecord::of(&file);
+    let asked = Asked {
+        root: None,
+        cwd: None,
+        no_manifest: false,
+        guests,
+        output: OutputArgs::default(),
+        unused: Unused::Allow,
+        fix: false,
+        file: file.clone(),
+        args: args.to_vec(),
+    };
+    let status = run(asked, begun, &launcher, Some(&mut record));
+    // There can be hundreds of them, and rustdoc would keep them to the end.
+    let _ = std::fs::remove_file(file);
+    let place = PathBuf::from(format!("/proc/self/fd/{}", inbox.as_raw_fd()));
+    record.leave(&place, status).map_or_else(|error| untold(&error, status), |()| status)
+}
+
+fn start() -> (Instant, Launcher) {
+    let begun = Instant::now();
+    let launcher = Launcher::new();
+    launcher.start_early();
+    (begun, launcher)
 }
 
 fn untold(error: &std::io::Error, status: ExitStatus) -> ExitStatus {
@@ -65,8 +105,24 @@ fn untold(error: &std::io::Error, status: ExitStatus) -> ExitStatus {
     status.or(ExitStatus::Fault)
 }
 
-fn file(args: &RunnerArgs) -> &Path {
-    Path::new(&args.words[0])
+/// `record` is where what an example did is kept, instead of being reported here.
+fn run(
+    mut asked: Asked,
+    begun: Instant,
+    launcher: &Launcher,
+    record: Option<&mut RunnerRecord>,
+) -> ExitStatus {
+    // It is called once for each test, by a program that has a summary of its own.
+    asked.output.quiet |= asked.output.verbose == 0;
+    Outputs::during_judging(
+        &asked.output,
+        unused::to_report(asked.unused),
+        || {
+            first_look(&asked.guests.setup, OF_PROGRAM)?;
+            find_file(&asked)
+        },
+        |outputs, found| run_file(&asked, begun, launcher, &found, record, outputs),
+    )
 }
 
 /// The artifact, and the workspace it was built in, if it was.
@@ -74,34 +130,55 @@ struct Found {
     file: PathBuf,
     manifest: Option<PathBuf>,
     workspace: Option<Workspace>,
+    current_dir: PathBuf,
 }
 
-fn find_file(args: &RunnerArgs) -> Result<(Found, PathBuf), Failure> {
+impl Found {
+    fn package(&self) -> Option<&Package> {
+        let manifest = self.manifest.as_ref()?;
+        self.workspace.as_ref()?.packages.iter().find(|package| package.manifest.path == *manifest)
+    }
+
+    fn permissions(
+        &self,
+        asked: &Asked,
+        guest_dir: &Path,
+        root: Option<&Path>,
+    ) -> Result<Permissions, Failure> {
+        let options = &asked.guests.policy;
+        match self.workspace.as_ref().zip(self.package()) {
+            Some((workspace, package)) => policies::load(workspace, package, options),
+            None => policies::without_package(guest_dir, root, options),
+        }
+    }
+}
+
+fn find_file(asked: &Asked) -> Result<(Found, PathBuf), Failure> {
     let current_dir = current_dir()?;
-    let file = std::fs::canonicalize(file(args)).map_err(|error| {
-        let message = format!("cannot read `{}`: {error}", file(args).display());
+    let file = std::fs::canonicalize(&asked.file).map_err(|error| {
+        let message = format!("cannot read `{}`: {error}", asked.file.display());
         Failure::new(ExitStatus::Usage, Diagnostic::error("artifact", message))
     })?;
-    let manifest = if args.no_manifest || args.root.is_some() { None } else { package_of(&file) };
+    let manifest = if asked.no_manifest || asked.root.is_some() { None } else { package_of(&file) };
     let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
     let load = |_| Workspace::load(&flags, &current_dir, metadata_dir().as_deref());
     let workspace = manifest.as_ref().map(load).transpose()?;
     reached(Phase::Metadata);
-    let base = workspace.as_ref().map_or(current_dir, |workspace| workspace.root.clone());
+    let base = workspace.as_ref().map_or_else(|| current_dir.clone(), |workspace| workspace.root.clone());
     source::hold(&base);
-    Ok((Found { file, manifest, workspace }, base))
+    Ok((Found { file, manifest, workspace, current_dir }, base))
 }
 
 fn run_file(
-    args: &RunnerArgs,
+    asked: &Asked,
     begun: Instant,
     launcher: &Launcher,
     found: &Found,
-    handed: Option<&mut RunnerRecord>,
+    record: Option<&mut RunnerRecord>,
     outputs: &mut Outputs,
 ) -> Result<ExitStatus, Failure> {
     outputs.command = "runner";
-    if !args.policy.fix.is_empty() {
+    if asked.fix {
         let message = "`runner` cannot fix a manifest, as the artifact may be older than that";
         return Err(Failure::new(
             ExitStatus::Usage,
@@ -110,47 +187,58 @@ fn run_file(
         ));
     }
     let interrupt = Interrupt::install()?;
-    let Found { file, manifest, workspace } = found;
-    let current_dir = current_dir()?;
-    let package = workspace.as_ref().zip(manifest.as_ref()).and_then(|(workspace, manifest)| {
-        workspace.packages.iter().find(|package| package.manifest.path == *manifest)
-    });
-    let guest_dir = match &args.cwd {
+    let package = found.package();
+    let guest_dir = match &asked.cwd {
         Some(folder) => folder.clone(),
-        None if args.root.is_some() => PathBuf::from("/"),
-        None => std::fs::canonicalize(&current_dir)?,
+        None if asked.root.is_some() => PathBuf::from("/"),
+        None => std::fs::canonicalize(&found.current_dir)?,
     };
-    let words: Vec<Vec<u8>> = std::iter::once(file.clone().into_os_string())
-        .chain(args.words[1..].iter().cloned())
-        .map(OsString::into_vec)
-        .collect();
-    let (mut kind, target) = kind_of(file, package);
-    // What rustdoc runs is named like a program.
-    if handed.is_some() {
-        kind = TargetKind::Test;
-    }
-    let root = args.root.as_deref().map(root).transpose()?;
-    let permissions = match (workspace, package) {
-        (Some(workspace), Some(package)) => policies::load(workspace, package, &args.policy)?,
-        _ => policies::without_package(&guest_dir, root.as_deref(), &args.policy)?,
-    };
-    let subject = match package {
-        Some(package) => subject(&permissions, package),
-        None => Subject {
-            policy: &permissions.policy,
-            places: &permissions.places,
-            manifest: permissions.manifest.clone(),
-            package: String::new(),
-            version: String::new(),
-            cargo_env: Vec::new(),
-        },
-    };
+    let root = asked.root.as_deref().map(root).transpose()?;
+    let permissions = found.permissions(asked, &guest_dir, root.as_deref())?;
     outputs.messages(permissions.warnings.clone());
     reached(Phase::Policy);
-    let attempts = Attempts::of(file, &words);
-    let program = Program {
-        subject,
-        artifact: file.clone(),
+    let is_example = record.is_some();
+    let program = program(asked, found, &permissions, guest_dir, root, is_example);
+    let attempts = Attempts::of(&found.file, &program.args);
+    let setup = &asked.guests.setup;
+    let flags = CargoFlags { manifest_path: found.manifest.clone(), ..CargoFlags::default() };
+    // Here and not beside the file: cargo starts whatever its configuration there names.
+    let mut find_packages = || {
+        let packages = Packages::load(&flags, &found.current_dir).unwrap_or_default();
+        match package.filter(|_| is_example) {
+            Some(package) => packages.with_crates(package, &CRATES),
+            None => packages,
+        }
+    };
+    let (target, kernel) =
+        execute(launcher, &program, setup, false, &interrupt, &mut find_packages, outputs)?;
+    if let Some(record) = record {
+        // `test` says it, with the name that only rustdoc knows.
+        record.ran(&target, &kernel);
+        let status = verdict::of_target(&target, setup.audit);
+        return Ok(outputs.close(status));
+    }
+    let mut report = report("runner", target, kernel, setup.audit, begun);
+    unused::apply(&mut report, &[&permissions.policy], asked.unused);
+    attempts.judge(&mut report);
+    Ok(outputs.finish(&report))
+}
+
+fn program<'a>(
+    asked: &Asked,
+    found: &Found,
+    permissions: &'a Permissions,
+    current_dir: PathBuf,
+    root: Option<PathBuf>,
+    is_example: bool,
+) -> Program<'a> {
+    let (kind, target) = kind_of(&found.file, found.package());
+    // What rustdoc runs is named like a program.
+    let kind = if is_example { TargetKind::Test } else { kind };
+    let words = std::iter::once(found.file.clone().into_os_string()).chain(asked.args.iter().cloned());
+    Program {
+        subject: permissions.subject(found.package()),
+        artifact: found.file.clone(),
         target,
         kind,
         cargo_kind: match kind {
@@ -159,35 +247,12 @@ fn run_file(
             TargetKind::Test => "test",
         }
         .to_owned(),
-        test: (kind == TargetKind::Test).then(|| single_test(&args.words[1..])).flatten(),
-        current_dir: guest_dir,
+        test: (kind == TargetKind::Test).then(|| single_test(&asked.args)).flatten(),
+        current_dir,
         root,
-        args: words,
-        timeout: args.timeout,
-    };
-    let setup = options::setup(&args.walls, args.policy.audit);
-    let flags = CargoFlags { manifest_path: manifest.clone(), ..CargoFlags::default() };
-    // Here and not beside the file: cargo starts whatever its configuration there names.
-    let is_example = handed.is_some();
-    let mut find_packages = || {
-        let packages = Packages::load(&flags, &current_dir).unwrap_or_default();
-        match package.filter(|_| is_example) {
-            Some(package) => packages.with_crates(package, &CRATES),
-            None => packages,
-        }
-    };
-    let (target, kernel) =
-        execute(launcher, &program, &setup, false, &interrupt, &mut find_packages, outputs)?;
-    if let Some(handed) = handed {
-        // `test` says it, with the name that only rustdoc knows.
-        handed.ran(&target, &kernel);
-        let status = verdict::of_target(&target, setup.audit);
-        return Ok(outputs.close(status));
+        args: words.map(OsString::into_vec).collect(),
+        timeout: asked.guests.timeout,
     }
-    let mut report = report("runner", target, kernel, setup.audit, begun);
-    unused::apply(&mut report, &[&permissions.policy], unused::level(&args.policy, false));
-    attempts.judge(&mut report);
-    Ok(outputs.finish(&report))
 }
 
 /// What the guest is to see as `/`.

@@ -1,17 +1,16 @@
 //! `cargo sandbox test`.
 
 use super::args::{Fix, LibtestArgs, NotRun, TestArgs};
-use super::doctest;
-use super::first_look::{OF_TESTS, closed_to_guests, first_look};
+use super::first_look::OF_TESTS;
 use super::fix::{self, Fixing, Held};
 use super::options;
-use super::output::{Outputs, fatal};
-use super::policies::{self, Permissions};
-use super::run::{build, open_workspace, subject};
-use super::{unused, vcs};
+use super::output::fatal;
+use super::policies::Permissions;
+use super::session::{Asked, Session};
+use super::unused;
+use crate::audit::envelope::audit_note;
 use crate::cargo::command::{Artifact, Built, Goal, TargetFlags};
 use crate::cargo::metadata::{Package, TargetKind, Workspace};
-use crate::cargo::owner::Packages;
 use crate::cargo::{CargoFlags, WASIP1, config, sandbox_dir, select};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{KernelReport, Report, RunEvent, TargetReport, TestId, TestReport, TestVerdict};
@@ -19,8 +18,8 @@ use crate::exit_status::ExitStatus;
 use crate::policy::{MOST_MISTAKES, PackagePolicy};
 use crate::report::{escape, merge};
 use crate::runner::interrupt::Interrupt;
-use crate::runner::suite::{self as tests, Context, Filter, Ignored, Options, Shard, Suite};
-use crate::runner::{self, Failure, audit_note, verdict};
+use crate::runner::suite::{self as tests, Context, Filter, Ignored, Options, Shard, Suite, Tested};
+use crate::runner::{self, Failure, doctest, verdict};
 use crate::should_panic::{self, Layout};
 use crate::worker::supervisor::Launcher;
 use clap::Parser;
@@ -51,173 +50,271 @@ pub(super) fn test(args: TestArgs) -> ExitStatus {
         ));
         return ExitStatus::Usage;
     }
-    let flags = options::cargo_flags(&args.cargo, &args.output);
-    let level = unused::level(&args.policy, is_full(&args, &libtest));
-    Outputs::during_judging(
-        &args.output,
-        unused::to_report(level),
-        || {
-            if !args.no_run {
-                first_look(&options::setup(&args.walls, false), OF_TESTS)?;
-            }
-            open_workspace(&flags)
-        },
-        |outputs, workspace| run_tests(&args, &libtest, begun, &flags, &workspace, outputs),
-    )
+    let asked = Asked {
+        command: "sandbox-test",
+        cargo: &args.cargo,
+        output: &args.output,
+        guests: options::guests_of_test(&args),
+        unused: unused::level(&args.policy, is_full(&args, &libtest)),
+        layers: (!args.no_run).then_some(OF_TESTS),
+    };
+    asked.session(|session| run_tests(&args, &libtest, begun, session))
 }
 
 fn run_tests(
     args: &TestArgs,
     libtest: &LibtestArgs,
     begun: Instant,
-    flags: &CargoFlags,
-    workspace: &Workspace,
-    outputs: &mut Outputs,
+    session: &mut Session<'_>,
 ) -> Result<ExitStatus, Failure> {
-    outputs.command = "sandbox-test";
     let interrupt = Interrupt::install()?;
-    let packages = select::packages(workspace, flags)?;
-    let mut held = Vec::new();
-    for package in &packages {
-        vcs::check(&package.manifest.path, &args.policy)?;
-        held.push(Held::new(&package.manifest, &args.policy)?);
-    }
-    let permissions = permissions(workspace, &packages, args, outputs)?;
+    let packages = select::packages(session.workspace, session.flags)?;
+    let held = packages.iter().map(|package| Held::new(&package.manifest, &args.policy));
+    let held = held.collect::<Result<Vec<_>, _>>()?;
+    let permissions = permissions(session, &packages)?;
 
+    let (built, layout) = build(args, session, &packages, &interrupt)?;
+    let harnesses = Harnesses::new(built, args, &packages, &permissions)?;
+    if args.no_run {
+        harnesses.name(session);
+        return Ok(ExitStatus::Success);
+    }
+
+    let options = run_options(args, libtest);
+    let mut report = Report {
+        command: "sandbox-test".to_owned(),
+        status: ExitStatus::Success,
+        kernel: KernelReport::default(),
+        audit: session.guests.setup.audit,
+        targets: Vec::new(),
+        duration: Duration::ZERO,
+        notes: Vec::new(),
+    };
+    let launcher = Launcher::new();
+    let context = Context {
+        launcher: &launcher,
+        setup: &session.guests.setup,
+        interrupt: &interrupt,
+        layout: layout.as_ref().map_err(String::as_str),
+    };
+    let mut tested = if libtest.list {
+        harnesses.list(libtest, &options, context, session, &mut report)?
+    } else {
+        let mut tested = harnesses.run(&options, context, session)?;
+        if wants_doc_tests(args) {
+            doc_tests(args, &options.filter, &packages, &interrupt, session, &mut tested, &mut report);
+        }
+        tested
+    };
+
+    // Grants may be needed by what was not run: then nothing is said of those that nothing used.
+    let failure = tested.failure.take();
+    let failed = failure.is_some();
+    judge(&mut report, tested);
+    if let Some(failure) = failure {
+        report.status = report.status.or(session.outputs.said(failure));
+    }
+    not_run_level(&mut report, args.not_run);
+    if !failed && !libtest.list {
+        let policies: Vec<&PackagePolicy> =
+            permissions.iter().map(|permissions| &permissions.policy).collect();
+        unused::apply(&mut report, &policies, unused::level(&args.policy, is_full(args, libtest)));
+    }
+    let how = how_to_fix(args, libtest, failed, &mut report);
+    let fixing: Vec<Fixing<'_>> = packages
+        .iter()
+        .zip(permissions.iter().zip(&held))
+        .map(|(package, (permissions, held))| Fixing { permissions, package, held: held.as_ref() })
+        .collect();
+    fix::fix(&mut report, session.workspace, &fixing, &how, session.outputs);
+    report.duration = begun.elapsed();
+    let quiet = libtest.list && report.status == ExitStatus::Success && report.notes.is_empty();
+    // A list is for whoever reads standard output: where all is well there is nothing else to say.
+    let outputs = &mut *session.outputs;
+    Ok(if quiet { outputs.finish_silently(&report) } else { outputs.finish(&report) })
+}
+
+/// What cargo builds, and how libtest's descriptors lie in it, or why that is not known.
+fn build(
+    args: &TestArgs,
+    session: &mut Session<'_>,
+    packages: &[&Package],
+    interrupt: &Interrupt,
+) -> Result<(Built, Result<Layout, String>), Failure> {
+    if args.doc {
+        return Ok((Built::default(), Err("it was not asked for".to_owned())));
+    }
+    let (flags, workspace) = (session.flags, session.workspace);
     // By their ids, as other versions of them may be among the dependencies.
     let ids = || packages.iter().map(|package| package.spec()).collect();
     let only = CargoFlags {
         packages: if flags.packages.is_empty() || flags.workspace { flags.packages.clone() } else { ids() },
         ..flags.clone()
     };
-    let (built, layout) = if args.doc {
-        (Built::default(), Err("it was not asked for".to_owned()))
-    } else {
-        let measured = thread::scope(|scope| {
-            // It takes as long as cargo needs to see that nothing is to be built.
-            let measure = scope.spawn(|| layout(flags, workspace));
-            let artifacts = build(Goal::Tests, workspace, &only, &targets(args), &interrupt, outputs);
-            (artifacts, measure.join().unwrap_or_else(|_| Err("its measurement failed".to_owned())))
+    let (built, measured) = thread::scope(|scope| {
+        // It takes as long as cargo needs to see that nothing is to be built.
+        let measure = scope.spawn(|| layout(flags, workspace));
+        let built = session.build(Goal::Tests, &only, &targets(args), interrupt);
+        (built, measure.join().unwrap_or_else(|_| Err("its measurement failed".to_owned())))
+    });
+    // The target may only have been installed meanwhile.
+    let layout = measured.or_else(|_| layout(flags, workspace));
+    Ok((built?, layout))
+}
+
+/// What cargo has built for the chosen packages.
+struct Harnesses<'a> {
+    suites: Vec<Suite<'a>>,
+    /// Programs of this machine, which are not run.
+    native: Vec<Artifact>,
+}
+
+impl<'a> Harnesses<'a> {
+    fn new(
+        built: Built,
+        args: &TestArgs,
+        packages: &[&Package],
+        permissions: &'a [Permissions],
+    ) -> Result<Self, Failure> {
+        let mut suites = Vec::new();
+        for artifact in built.guests.into_iter().filter(|artifact| artifact.test) {
+            let owner =
+                packages.iter().zip(permissions).find(|(package, _)| package.id == artifact.package_id);
+            if let Some((package, permissions)) = owner {
+                suites.push(suite(artifact, package, permissions)?);
+            }
+        }
+        let is_selected =
+            |artifact: &Artifact| packages.iter().any(|package| package.id == artifact.package_id);
+        // They cannot be listed, so they all go to one shard.
+        let first_shard = args.partition.is_none_or(|part| part.shard == 1);
+        let native = built.native_tests.into_iter().filter(is_selected).filter(|_| first_shard).collect();
+        Ok(Self { suites, native })
+    }
+
+    /// `--no-run`: says what was built.
+    fn name(&self, session: &mut Session<'_>) {
+        let suites = self.suites.iter().map(|suite| {
+            let shown = suite.artifact.strip_prefix(&session.workspace.root).unwrap_or(&suite.artifact);
+            format!("{} (`{}`)", suite.binary, shown.display())
         });
-        // The target may only have been installed meanwhile.
-        let layout = measured.1.or_else(|_| layout(flags, workspace));
-        (measured.0?, layout)
-    };
-    let mut suites = Vec::new();
-    for artifact in built.guests.into_iter().filter(|artifact| artifact.test) {
-        let owner = packages.iter().zip(&permissions).find(|(package, _)| package.id == artifact.package_id);
-        if let Some((package, permissions)) = owner {
-            suites.push(suite(artifact, package, permissions)?);
+        let native = self.native.iter().map(|harness| format!("{} ({NATIVE})", binary_name(harness)));
+        for text in suites.chain(native) {
+            session.outputs.event(&RunEvent::Status { verb: "Executable", text });
         }
     }
-    let is_selected = |artifact: &Artifact| packages.iter().any(|package| package.id == artifact.package_id);
-    // They cannot be listed, so they all go to one shard.
-    let first_shard = args.partition.is_none_or(|part| part.shard == 1);
-    let native: Vec<_> = built.native_tests.into_iter().filter(is_selected).filter(|_| first_shard).collect();
-    let setup = options::setup(&args.walls, args.policy.audit || !args.policy.fix.is_empty());
-    let mut report = Report {
-        command: "sandbox-test".to_owned(),
-        status: ExitStatus::Success,
-        kernel: KernelReport::default(),
-        audit: setup.audit,
-        targets: Vec::new(),
-        duration: Duration::ZERO,
-        notes: Vec::new(),
-    };
-    if args.no_run {
-        for suite in &suites {
-            let shown = suite.artifact.strip_prefix(&workspace.root).unwrap_or(&suite.artifact);
-            let text = format!("{} (`{}`)", suite.binary, shown.display());
-            outputs.event(&RunEvent::Status { verb: "Executable", text });
-        }
-        for harness in &native {
-            let text = format!("{} ({NATIVE})", binary_name(harness));
-            outputs.event(&RunEvent::Status { verb: "Executable", text });
-        }
-        return Ok(ExitStatus::Success);
-    }
-    let launcher = Launcher::new();
-    let context = Context {
-        launcher: &launcher,
-        setup: &setup,
-        interrupt: &interrupt,
-        layout: layout.as_ref().map_err(String::as_str),
-    };
-    let run = run_options(args, libtest);
-    let mut find_packages = || Packages::load(flags, &workspace.current_dir).unwrap_or_default();
-    let mut tell = |event| outputs.event(&event);
-    let mut tested = if libtest.list {
-        let (listed, tested) = tests::list(&suites, &run, context, &mut find_packages, &mut tell)?;
-        for harness in &native {
+
+    /// `--list`: prints the chosen tests.
+    fn list(
+        &self,
+        libtest: &LibtestArgs,
+        options: &Options,
+        context: Context<'_>,
+        session: &mut Session<'_>,
+        report: &mut Report,
+    ) -> Result<Tested, Failure> {
+        let mut find_packages = session.find_packages();
+        let mut tell = |event| session.outputs.event(&event);
+        let (listed, tested) = tests::list(&self.suites, options, context, &mut find_packages, &mut tell)?;
+        for harness in &self.native {
             let text = format!("tests of {} are not listed: {NATIVE}", binary_name(harness));
-            outputs.event(&RunEvent::Message(Diagnostic::new(Severity::Note, "", text)));
+            tell(RunEvent::Message(Diagnostic::new(Severity::Note, "", text)));
         }
         report.status = report.status.or(print(&listed, libtest.format.as_deref() == Some("terse")));
-        tested
-    } else {
-        tests::run(&suites, &run, context, &mut find_packages, &mut tell)?
-    };
-    if !libtest.list {
-        for harness in &native {
+        Ok(tested)
+    }
+
+    /// Runs the chosen tests.
+    fn run(
+        &self,
+        options: &Options,
+        context: Context<'_>,
+        session: &mut Session<'_>,
+    ) -> Result<Tested, Failure> {
+        let mut find_packages = session.find_packages();
+        let mut tell = |event| session.outputs.event(&event);
+        let mut tested = tests::run(&self.suites, options, context, &mut find_packages, &mut tell)?;
+        for harness in &self.native {
             let target = not_run(harness, tested.targets.len());
-            target.tests.iter().for_each(|test| outputs.event(&RunEvent::TestFinished(test.clone())));
-            outputs.event(&RunEvent::TargetFinished(target.clone()));
+            target.tests.iter().for_each(|test| tell(RunEvent::TestFinished(test.clone())));
+            tell(RunEvent::TargetFinished(target.clone()));
             tested.targets.push(target);
         }
+        Ok(tested)
     }
-    if doctest::wanted(args) && !libtest.list {
-        for package in &packages {
-            let is_bad = |target| verdict::of_target(target, setup.audit) != ExitStatus::Success;
+}
+
+/// Whether the command line asks for doc tests: as cargo does it, unless it names other targets.
+fn wants_doc_tests(args: &TestArgs) -> bool {
+    let named = args.lib || args.bins || args.examples || args.tests || args.all_targets;
+    let chosen = [&args.bin, &args.example, &args.test].iter().any(|names| !names.is_empty());
+    // They are not listed beforehand, so they all go to one shard.
+    args.doc || (!named && !chosen && args.partition.is_none_or(|part| part.shard == 1))
+}
+
+/// Runs the examples of the documentation of every package, and adds what came of them to the rest.
+fn doc_tests(
+    args: &TestArgs,
+    filter: &Filter,
+    packages: &[&Package],
+    interrupt: &Interrupt,
+    session: &mut Session<'_>,
+    tested: &mut Tested,
+    report: &mut Report,
+) {
+    for package in packages {
+        let documentation = doctest::Documentation {
+            workspace: session.workspace,
+            package,
+            index: tested.targets.len(),
+            flags: session.flags,
+            filter,
+            guests: session.guests,
+            interrupt,
+        };
+        let is_bad = |target| verdict::of_target(target, report.audit) != ExitStatus::Success;
+        let stopped = if tested.interrupted {
+            Some("interrupted")
+        } else if tested.failure.is_some() {
+            Some("not everything could be run")
+        } else {
             let failed = args.fail_fast && tested.targets.iter().any(is_bad);
-            let stopped = failed.then_some("another test had failed");
-            let stopped =
-                if tested.failure.is_some() { Some("not everything could be run") } else { stopped };
-            let stopped = if tested.interrupted { Some("interrupted") } else { stopped };
-            let documented = doctest::Documented { workspace, package, index: tested.targets.len() };
-            match doctest::run(args, flags, documented, &run.filter, stopped, &interrupt, outputs) {
-                doctest::Done::Nothing => {}
-                doctest::Done::GuestResult { target, kernel, status } => {
-                    report.status = report.status.or(status);
-                    if tested.kernel == KernelReport::default() {
-                        tested.kernel = kernel.unwrap_or_default();
-                    }
-                    let not_run = |test: &TestReport| test.verdict == TestVerdict::NotRun;
-                    if let Some(test) = target.tests.first().filter(|_| target.tests.iter().all(not_run)) {
-                        let why = &test.reason;
-                        report.notes.push(format!("the doc tests of {} were not run: {why}", package.name));
-                    }
-                    tested.targets.push(*target);
-                }
+            failed.then_some("another test had failed")
+        };
+        let mut tell = |event| session.outputs.event(&event);
+        if let Some(documented) = doctest::run(documentation, stopped, &mut tell) {
+            let doctest::Documented { target, kernel, status } = documented;
+            report.status = report.status.or(status);
+            if tested.kernel == KernelReport::default() {
+                tested.kernel = kernel.unwrap_or_default();
             }
-            tested.interrupted |= interrupt.happened();
+            let not_run = |test: &TestReport| test.verdict == TestVerdict::NotRun;
+            if let Some(test) = target.tests.first().filter(|_| target.tests.iter().all(not_run)) {
+                let why = &test.reason;
+                report.notes.push(format!("the doc tests of {} were not run: {why}", package.name));
+            }
+            tested.targets.push(target);
         }
+        tested.interrupted |= interrupt.happened();
     }
+}
+
+/// Makes the verdict on what has run.
+fn judge(report: &mut Report, tested: Tested) {
     for target in &tested.targets {
-        report.status = report.status.or(verdict::of_target(target, setup.audit));
+        report.status = report.status.or(verdict::of_target(target, report.audit));
     }
     if tested.interrupted {
         report.status = report.status.or(ExitStatus::Interrupted);
     }
-    // Grants may be needed by what was not run: then nothing is said of those that nothing used.
-    let whole = tested.failure.is_none() && !libtest.list;
-    let failed = tested.failure.is_some();
-    if let Some(failure) = tested.failure.take() {
-        report.status = report.status.or(outputs.said(failure));
-    }
     (report.targets, report.kernel) = (tested.targets, tested.kernel);
-    if setup.audit {
+    if report.audit {
         report.notes.push(audit_note(&report.targets));
     }
-    let policies: Vec<&PackagePolicy> = permissions.iter().map(|permissions| &permissions.policy).collect();
-    not_run_level(&mut report, args.not_run);
-    if whole {
-        unused::apply(&mut report, &policies, unused::level(&args.policy, is_full(args, libtest)));
-    }
-    let fixing: Vec<Fixing<'_>> = packages
-        .iter()
-        .zip(permissions.iter().zip(&held))
-        .map(|(package, (permissions, held))| Fixing { permissions, package, held: held.as_ref() })
-        .collect();
+}
+
+/// What of `--fix` can be done after what was run.
+fn how_to_fix(args: &TestArgs, libtest: &LibtestArgs, failed: bool, report: &mut Report) -> Vec<Fix> {
     let mut how = args.policy.fix.clone();
     if failed && !how.is_empty() {
         report.notes.push("nothing was fixed, as not everything could be run".to_owned());
@@ -226,11 +323,7 @@ fn run_tests(
         report.notes.push("no grant was removed, as no test was run that may need it".to_owned());
         how.iter_mut().filter(|how| **how == Fix::Prune).for_each(|how| *how = Fix::Grants);
     }
-    fix::fix(&mut report, workspace, &fixing, &how, outputs);
-    report.duration = begun.elapsed();
-    let quiet = libtest.list && report.status == ExitStatus::Success && report.notes.is_empty();
-    // A list is for whoever reads standard output: where all is well there is nothing else to say.
-    Ok(if quiet { outputs.finish_silently(&report) } else { outputs.finish(&report) })
+    how
 }
 
 /// Whether every test of every target runs that a plain `cargo test` would run.
@@ -246,21 +339,12 @@ fn is_full(args: &TestArgs, libtest: &LibtestArgs) -> bool {
 }
 
 /// The permissions of all packages; every mistake of every manifest at once.
-fn permissions(
-    workspace: &Workspace,
-    packages: &[&Package],
-    args: &TestArgs,
-    outputs: &mut Outputs,
-) -> Result<Vec<Permissions>, Failure> {
+fn permissions(session: &mut Session<'_>, packages: &[&Package]) -> Result<Vec<Permissions>, Failure> {
     let mut all = Vec::new();
     let mut failed: Option<Failure> = None;
     for package in packages {
-        match policies::load(workspace, package, &args.policy) {
-            Ok(mut permissions) => {
-                outputs.messages(std::mem::take(&mut permissions.warnings));
-                outputs.messages(closed_to_guests(&package.root).into_iter().collect());
-                all.push(permissions);
-            }
+        match session.permissions(package, &package.root) {
+            Ok(permissions) => all.push(permissions),
             Err(failure) => match &mut failed {
                 // There is more than enough to mend.
                 Some(before) if before.messages.len() > MOST_MISTAKES => {}
@@ -355,7 +439,7 @@ fn suite<'a>(
     permissions: &'a Permissions,
 ) -> Result<Suite<'a>, Failure> {
     Ok(Suite {
-        subject: subject(permissions, package),
+        subject: permissions.subject(Some(package)),
         binary: binary_name(&artifact),
         artifact: artifact.file,
         target: artifact.name,

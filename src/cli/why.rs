@@ -1,12 +1,13 @@
 //! `cargo sandbox why PATH --op read`: the decision on one access, and what each wall says to it.
 
-use super::args::{MessageFormat, Op, WhyArgs};
+use super::args::{MessageFormat, Op, Unused, WhyArgs};
 use super::check::{self, cut};
-use super::output::Outputs;
-use super::policies::{self, Permissions};
-use super::{options, run};
+use super::options;
+use super::output::print;
+use super::policies::Permissions;
+use super::session::{Asked, Session};
 use crate::access::{Access, Decision, GrantId, Operation, Resource};
-use crate::cargo::metadata::{Package, Workspace};
+use crate::cargo::metadata::Package;
 use crate::cargo::select;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
@@ -55,34 +56,31 @@ struct Because {
 
 /// `cargo sandbox why`. 0 if it would be allowed, 77 if not.
 pub(super) fn why(args: &WhyArgs) -> ExitStatus {
-    let flags = options::cargo_flags(&args.cargo, &args.output);
-    Outputs::during(
-        &args.output,
-        || run::open_workspace(&flags),
-        |outputs, workspace| {
-            outputs.command = "why";
-            let packages = select::packages(&workspace, &flags)?;
-            let [package] = packages.as_slice() else {
-                let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-                let message = "there are several packages here, each with a policy of its own";
-                let diagnostic = Diagnostic::error("package", message)
-                    .help(format!("name one with `-p`: {}", names.join(", ")));
-                return Err(Failure::new(ExitStatus::Usage, diagnostic));
-            };
-            let status = answer(args, &workspace, package, outputs)?;
-            Ok(outputs.close(status))
-        },
-    )
+    let asked = Asked {
+        command: "why",
+        cargo: &args.cargo,
+        output: &args.output,
+        guests: options::guests(&args.policy, &args.walls, None),
+        unused: Unused::Allow,
+        layers: None,
+    };
+    asked.session(|session| {
+        let packages = select::packages(session.workspace, session.flags)?;
+        let [package] = packages.as_slice() else {
+            let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+            let message = "there are several packages here, each with a policy of its own";
+            let diagnostic = Diagnostic::error("package", message)
+                .help(format!("name one with `-p`: {}", names.join(", ")));
+            return Err(Failure::new(ExitStatus::Usage, diagnostic));
+        };
+        let status = answer(args, package, session)?;
+        Ok(session.outputs.close(status))
+    })
 }
 
-fn answer(
-    args: &WhyArgs,
-    workspace: &Workspace,
-    package: &Package,
-    outputs: &mut Outputs,
-) -> Result<ExitStatus, Failure> {
-    let mut permissions = policies::load(workspace, package, &args.policy)?;
-    outputs.messages(std::mem::take(&mut permissions.warnings));
+fn answer(args: &WhyArgs, package: &Package, session: &mut Session<'_>) -> Result<ExitStatus, Failure> {
+    let mut permissions = session.load(package)?;
+    session.outputs.messages(std::mem::take(&mut permissions.warnings));
     let operation = operation(args.op);
     let tmp = Some(PathBuf::from(check::TMP));
     let bind = Bindings { tmp, current_dir: permissions.places.package.clone() };
@@ -96,17 +94,18 @@ fn answer(
     let resource = if args.op == Op::Env {
         Resource::Env(args.resource.as_bytes().to_vec())
     } else {
-        Resource::Path(meant(&workspace.current_dir.join(Path::new(&args.resource)), &policy))
+        Resource::Path(meant(&session.workspace.current_dir.join(Path::new(&args.resource)), &policy))
     };
     let access = Access { operation, resource };
     let saw_tmp = policy.tmp_view.as_ref().is_some_and(|view| view.holds(access.resource.bytes()));
     let target = Target { kind, name, test: args.test.as_deref(), bind: &bind, saw_tmp };
-    let (why, covered, help) = explain(args, &permissions, &policy, &access, &target);
+    let (why, covered, help) =
+        explain(session.guests.setup.landlock, &permissions, &policy, &access, &target);
     if args.output.message_format == MessageFormat::Json {
         let line = serde_json::to_string(&why).unwrap_or_default();
-        check::print(&(escape::json(line) + "\n"));
+        print(&(escape::json(line) + "\n"));
     } else if !args.output.quiet {
-        check::print(&render(&why, covered, &help, &permissions));
+        print(&render(&why, covered, &help, &permissions));
     }
     Ok(if why.allowed { ExitStatus::Success } else { ExitStatus::Violation })
 }
@@ -145,7 +144,7 @@ fn operation(op: Op) -> Operation {
 }
 
 fn explain(
-    args: &WhyArgs,
+    level: LandlockLevel,
     permissions: &Permissions,
     policy: &Policy,
     access: &Access,
@@ -204,7 +203,7 @@ fn explain(
         }
     };
     let allowed = word == "allowed";
-    let (landlock, landlock_wider) = landlock(args, permissions, policy, access, target.bind, allowed);
+    let (landlock, landlock_wider) = landlock(level, permissions, policy, access, target, allowed);
     let why = Why {
         reason: "sandbox-why",
         package: permissions.policy.package.clone(),
@@ -230,14 +229,13 @@ fn able_by<'p>(policy: &'p Policy, access: &Access) -> Vec<&'p Grant> {
 }
 
 fn landlock(
-    args: &WhyArgs,
+    level: LandlockLevel,
     permissions: &Permissions,
     policy: &Policy,
     access: &Access,
-    bind: &Bindings,
+    target: &Target<'_>,
     allowed: bool,
 ) -> (&'static str, Vec<String>) {
-    let level = options::setup(&args.walls, false).landlock;
     let abi = kernel::usable_abi();
     if level == LandlockLevel::Off || abi == 0 {
         return ("off", Vec::new());
@@ -247,8 +245,8 @@ fn landlock(
     let plan = kernel::plan(policy, abi, &check::look);
     let look = check::look(path);
     let mut answer = kernel::predict(&plan, access.operation, path, look);
-    if args.test.is_some() && answer == kernel::Answer::Allows {
-        let all = cut(&permissions.policy, &Scope::Test, bind);
+    if target.test.is_some() && answer == kernel::Answer::Allows {
+        let all = cut(&permissions.policy, &Scope::Test, target.bind);
         if all.grants.len() >= policy.grants.len() {
             answer = kernel::predict(&kernel::plan(&all, abi, &check::look), access.operation, path, look);
         }

@@ -4,10 +4,11 @@ use super::model::{PackagePolicy, Provenance, Scope};
 use super::resolve::Resolver;
 use super::schema::{EntryKey, RawEntry};
 use crate::diagnostic::Diagnostic;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// One flag, by what it adds to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Flag {
     /// `--read PATH`.
     Read,
@@ -65,7 +66,7 @@ impl Flag {
 
 /// What the command line grants, for every target. The syntax is that of the manifest; the person who
 /// types names a protected place exactly without a further word, and no ceiling bounds it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandLineGrants {
     /// In the order given.
     pub flags: Vec<(Flag, String)>,

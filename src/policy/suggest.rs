@@ -11,6 +11,7 @@ use super::schema::EntryKey;
 use super::select::{Bindings, TargetKind};
 use crate::access::{Access, Decision, Operation, OperationSet, Resource};
 use crate::text::toml_string as quoted;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Who tried.
@@ -28,8 +29,8 @@ pub struct Target<'a> {
     pub saw_tmp: bool,
 }
 
-/// TOML that would allow an access.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// TOML, or a flag, that would allow an access.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
     /// The manifest to add it to, as shown; empty for the command line.
     pub manifest: String,

@@ -1,9 +1,10 @@
 //! Runs programs and tests, and finds the verdict. Tells everything it does as events.
 
 pub mod attribute;
-mod envelope;
+pub mod doctest;
 mod failure;
 pub mod fs_lookup;
+mod guest_options;
 pub mod interrupt;
 mod prepare;
 pub mod run;
@@ -13,8 +14,8 @@ mod target;
 pub mod tmp;
 pub mod verdict;
 
-pub use envelope::{audit_note, let_through, looks_secret};
 pub use failure::{Failure, current_dir};
+pub use guest_options::{GuestOptions, PolicyOptions};
 pub use prepare::{
     Guest, cache_dir, environment, home_dir, metadata_dir, own_folder, prepare, strategies, test_strategies,
     tier_up,
@@ -23,9 +24,11 @@ pub use target::Target;
 
 use crate::worker::protocol::Walls;
 use crate::worker::supervisor::LandlockLevel;
+use serde::{Deserialize, Serialize};
 
 /// How guests are compiled and confined.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Setup {
     /// What the kernel must enforce.
     pub landlock: LandlockLevel,
@@ -42,7 +45,7 @@ pub struct Setup {
 }
 
 /// `--compiler`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StrategyChoice {
     /// Always Cranelift.
     Cranelift,

@@ -3,6 +3,7 @@
 use super::interrupt::Interrupt;
 use super::{Failure, Setup, StrategyChoice};
 use crate::access::{Decision, Operation, Resource};
+use crate::audit::envelope::tmp_as_text;
 use crate::cargo::object::MARKER;
 use crate::compile::child::MAX_WASM;
 use crate::compile::{Cache, ModuleInfo, Stamp, Strategy};
@@ -226,12 +227,6 @@ pub fn test_strategies(setup: &Setup) -> &'static [Strategy] {
         StrategyChoice::Cranelift => &[Strategy::Cranelift],
         StrategyChoice::Auto => &[Strategy::Cranelift, Strategy::Winch],
     }
-}
-
-/// The value of the private directory in [`Policy::set`], which is text: what is not UTF-8 becomes its
-/// bytes again in the [`environment`].
-pub(super) fn tmp_as_text(tmp: &Path) -> String {
-    tmp.to_string_lossy().into_owned()
 }
 
 /// The variable that says where a process is.

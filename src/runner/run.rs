@@ -1,18 +1,17 @@
 //! One run of one program: `sandbox-run`, and `runner` for an artifact from elsewhere.
 
 use super::attribute::{Attribution, grant_uses};
-use super::envelope::{beneath, envelope, let_through, with_tmp_view};
 use super::interrupt::Interrupt;
-use super::prepare::tmp_as_text;
 use super::target::Target;
 use super::tmp::TmpRoot;
 use super::{Failure, Guest, Setup, attribute, environment};
 use crate::access::{Access, RawFrame, RawViolation};
+use crate::audit::envelope::{beneath, envelope, let_through, tmp_as_text, with_tmp_view};
 use crate::cargo::owner::Packages;
 use crate::diagnostic::Diagnostic;
-use crate::event::{GuestOutcome, KernelReport, Suggestion, TargetReport, Violation};
+use crate::event::{GuestOutcome, KernelReport, TargetReport, Violation};
 use crate::policy::{
-    self, Bindings, Decider, GrantPattern, PackagePolicy, PathBase, Places, Policy, TargetKind,
+    self, Bindings, Decider, GrantPattern, PackagePolicy, PathBase, Places, Policy, Suggestion, TargetKind,
 };
 use crate::worker::protocol::{Confinement, RunTask};
 use crate::worker::supervisor::{
@@ -297,15 +296,7 @@ pub fn suggestion(
         return (None, None);
     }
     let suggested = policy::suggest(subject.policy, subject.places, &subject.manifest, access, target);
-    let suggestion = suggested.suggestion.map(|found| Suggestion {
-        manifest: found.manifest,
-        table: found.table,
-        key: found.key,
-        entry: found.entry,
-        as_tmp: found.as_tmp,
-        paste: found.paste,
-    });
-    (suggestion, suggested.note)
+    (suggested.suggestion, suggested.note)
 }
 
 /// Adds a sentence to a note.

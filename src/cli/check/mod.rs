@@ -2,10 +2,11 @@
 
 mod table;
 
-use super::args::{CheckArgs, MessageFormat};
-use super::output::Outputs;
-use super::{options, policies, run};
-use crate::cargo::metadata::{Package, Workspace};
+use super::args::{CheckArgs, MessageFormat, Unused};
+use super::options;
+use super::output::print;
+use super::session::{Asked, Session};
+use crate::cargo::metadata::Package;
 use crate::cargo::select;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
@@ -15,63 +16,45 @@ use crate::policy::{MOST_MISTAKES, PackagePolicy, Provenance};
 use crate::report::escape;
 use crate::runner::Failure;
 use crate::runner::fs_lookup::Disk;
-use serde::Serialize;
-use std::io::{self, Write};
 use std::sync::Arc;
+
+use table::Checked;
 
 pub(super) use table::{TMP, cut, look, seen};
 
-/// What is said of one package: a line of `--message-format json`.
-#[derive(Debug, Serialize)]
-struct Checked {
-    reason: &'static str,
-    package: String,
-    version: String,
-    manifest: String,
-    landlock_abi: Option<u32>,
-    landlock_missing: Vec<String>,
-    seccomp: bool,
-    entries: Vec<table::Row>,
-    not_covered: Vec<String>,
-}
-
 /// `cargo sandbox check`.
 pub(super) fn check(args: &CheckArgs) -> ExitStatus {
-    let flags = options::cargo_flags(&args.cargo, &args.output);
-    Outputs::during(
-        &args.output,
-        || run::open_workspace(&flags),
-        |outputs, workspace| {
-            outputs.command = "check";
-            let selected = if flags.packages.is_empty() {
-                workspace.packages.iter().collect()
-            } else {
-                select::packages(&workspace, &flags)?
-            };
-            Ok(check_all(args, &workspace, &selected, outputs))
-        },
-    )
+    let asked = Asked {
+        command: "check",
+        cargo: &args.cargo,
+        output: &args.output,
+        guests: options::guests(&args.policy, &args.walls, None),
+        unused: Unused::Allow,
+        layers: None,
+    };
+    asked.session(|session| {
+        let selected = if session.flags.packages.is_empty() {
+            session.workspace.packages.iter().collect()
+        } else {
+            select::packages(session.workspace, session.flags)?
+        };
+        Ok(check_all(args, session, &selected))
+    })
 }
 
-fn check_all(
-    args: &CheckArgs,
-    workspace: &Workspace,
-    selected: &[&Package],
-    outputs: &mut Outputs,
-) -> ExitStatus {
+fn check_all(args: &CheckArgs, session: &mut Session<'_>, selected: &[&Package]) -> ExitStatus {
     let mut status = ExitStatus::Success;
     let json = args.output.message_format == MessageFormat::Json;
-    let setup = options::setup(&args.walls, false);
     let kernel = kernel::status();
     if !json && !args.output.quiet {
         print(&table::kernel(&kernel));
     }
-    if let Err(unavailable) = kernel::check(setup.landlock, kernel.landlock_abi) {
-        outputs.messages(vec![unavailable.diagnostic()]);
+    if let Err(unavailable) = kernel::check(session.guests.setup.landlock, kernel.landlock_abi) {
+        session.outputs.messages(vec![unavailable.diagnostic()]);
         status = status.or(ExitStatus::Unavailable);
     }
     for package in selected {
-        match check_one(args, workspace, package, &kernel) {
+        match check_one(session, package, &kernel) {
             Ok((checked, messages)) => {
                 if json {
                     let line = serde_json::to_string(&checked).unwrap_or_default();
@@ -79,25 +62,24 @@ fn check_all(
                 } else if !args.output.quiet {
                     print(&table::render(&checked));
                 }
-                outputs.messages(messages);
+                session.outputs.messages(messages);
             }
-            Err(failure) => status = status.or(outputs.said(failure)),
+            Err(failure) => status = status.or(session.outputs.said(failure)),
         }
     }
-    outputs.close(status)
+    session.outputs.close(status)
 }
 
 fn check_one(
-    args: &CheckArgs,
-    workspace: &Workspace,
+    session: &Session<'_>,
     package: &Package,
     kernel: &kernel::KernelStatus,
 ) -> Result<(Checked, Vec<Diagnostic>), Failure> {
-    let mut permissions = policies::load(workspace, package, &args.policy)?;
+    let mut permissions = session.load(package)?;
     let mut messages = std::mem::take(&mut permissions.warnings);
-    let files = [&package.manifest, &workspace.manifest];
+    let files = [&package.manifest, &session.workspace.manifest];
     messages.extend(lints(&permissions.policy, &permissions.places, &files));
-    let landlock = options::setup(&args.walls, false).landlock != kernel::LandlockLevel::Off;
+    let landlock = session.guests.setup.landlock != kernel::LandlockLevel::Off;
     let abi = if landlock { kernel::usable_abi() } else { 0 };
     let (entries, not_covered) = table::rows(&permissions.policy, &permissions.places, abi);
     let checked = Checked {
@@ -146,9 +128,4 @@ pub(super) fn at(diagnostic: Diagnostic, provenance: &Provenance, files: &[&Arc<
         (Some(file), Some(range)) => diagnostic.at(file, range, ""),
         _ => diagnostic,
     }
-}
-
-/// Writes to standard output; a reader that is gone has seen enough.
-pub(super) fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
 }

@@ -1,6 +1,5 @@
 //! The table of `check`: one row per entry, wall by wall.
 
-use super::Checked;
 use crate::access::{GrantId, OperationSet};
 use crate::kernel::{self, Enforced, FileKind, KernelStatus, Plan, abi};
 use crate::policy::{
@@ -18,6 +17,20 @@ pub(in crate::cli) const TMP: &str = "/.cargo-sandbox/tmp";
 /// What is at a path, with a private directory.
 pub(in crate::cli) fn look(path: &[u8]) -> FileKind {
     if path == TMP.as_bytes() { FileKind::Dir } else { kernel::look(path) }
+}
+
+/// What is said of one package: a line of `--message-format json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Checked {
+    pub(super) reason: &'static str,
+    pub(super) package: String,
+    pub(super) version: String,
+    pub(super) manifest: String,
+    pub(super) landlock_abi: Option<u32>,
+    pub(super) landlock_missing: Vec<String>,
+    pub(super) seccomp: bool,
+    pub(super) entries: Vec<Row>,
+    pub(super) not_covered: Vec<String>,
 }
 
 /// One entry of a manifest.

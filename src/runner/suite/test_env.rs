@@ -1,10 +1,10 @@
 //! What a test runs under besides its grants: environment and time limit. They differ only between
 //! tests of different cases, so they are found once for each combination of cases.
 
-use super::super::envelope::{with_environment, with_tmp_view};
 use super::super::environment;
 use super::super::run::{Subject, wants_tmp};
 use crate::access::OperationSet;
+use crate::audit::envelope::{with_environment, with_tmp_view};
 use crate::policy::{Bindings, Decider, Grant, PackagePolicy, Scope, TargetKind, case_matches};
 use crate::worker::protocol::PreopenLayout;
 use std::collections::{BTreeMap, HashMap};

@@ -55,7 +55,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("cargo_metadata", &["cargo"]),
     ("annotate_snippets", &["report"]),
     ("toml", &["policy", "cargo"]),
-    ("toml_edit", &["edit"]),
+    ("toml_edit", &["audit"]),
 ];
 
 /// The files that may contain `unsafe`, and why.

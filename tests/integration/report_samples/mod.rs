@@ -8,6 +8,7 @@ use cargo_sandbox::access::{Access, Frame, Operation, Origin, Resource, Wall};
 use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
 use cargo_sandbox::event::*;
 use cargo_sandbox::exit_status::ExitStatus;
+use cargo_sandbox::policy::{Scope, Suggestion};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,9 @@ pub(crate) fn violation() -> Violation {
             table: "package.metadata.sandbox.fs".to_owned(),
             key: "read".to_owned(),
             entry: "/etc/passwd".to_owned(),
+            protected: false,
             as_tmp: false,
+            scope: Scope::Always,
             paste: "[package.metadata.sandbox.fs]\nread = [\"/etc/passwd\"]".to_owned(),
         }),
         allowed: false,
@@ -248,7 +251,9 @@ pub(crate) fn hostile(text: &str) -> Report {
             table: text.to_owned(),
             key: text.to_owned(),
             entry: text.to_owned(),
+            protected: false,
             as_tmp: false,
+            scope: Scope::Always,
             paste: text.to_owned(),
         }),
         allowed: false,

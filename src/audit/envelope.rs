@@ -2,7 +2,6 @@
 //! changing the package (but its protected places), cargo's folder for tests and the private
 //! directory, and environment variables that do not look like secrets. Both walls hold it.
 
-use super::prepare::tmp_as_text;
 use crate::access::{Access, Decision, GrantId, Operation, OperationSet, RawViolation, Resource};
 use crate::event::{TargetReport, Violation};
 use crate::policy::decide::is_implied_env;
@@ -57,7 +56,7 @@ pub fn audit_note(targets: &[TargetReport]) -> String {
 
 /// The permissions as an audit looks at them: a guest that insists on `/tmp` finds its private directory
 /// there, but for what was there before.
-pub(super) fn with_tmp_view(mut package: PackagePolicy) -> PackagePolicy {
+pub fn with_tmp_view(mut package: PackagePolicy) -> PackagePolicy {
     // What cannot be listed cannot be left out.
     let names = fs::read_dir("/tmp").and_then(|entries| {
         entries.map(|entry| entry.map(|entry| entry.file_name().into_vec())).collect::<io::Result<_>>()
@@ -68,8 +67,14 @@ pub(super) fn with_tmp_view(mut package: PackagePolicy) -> PackagePolicy {
     package
 }
 
+/// The value of the private directory in [`Policy::set`], which is text: what is not UTF-8 becomes its
+/// bytes again in the environment.
+pub fn tmp_as_text(tmp: &Path) -> String {
+    tmp.to_string_lossy().into_owned()
+}
+
 /// The policy with every variable of the caller that does not look like a secret.
-pub(super) fn with_environment(mut policy: Policy) -> Policy {
+pub fn with_environment(mut policy: Policy) -> Policy {
     for (name, _) in std::env::vars_os() {
         let name = name.as_bytes();
         if !looks_secret(name) && !is_implied_env(name) {
@@ -81,7 +86,7 @@ pub(super) fn with_environment(mut policy: Policy) -> Policy {
 }
 
 /// The envelope around a policy. The policy's own grants and exceptions are part of it.
-pub(super) fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> Policy {
+pub fn envelope(places: &Places, policy: &Policy, tmp: Option<&Path>) -> Policy {
     let mut around = with_environment(policy.clone());
     if let Some(tmp) = tmp {
         around.set.entry("TMPDIR".to_owned()).or_insert_with(|| tmp_as_text(tmp));
@@ -175,7 +180,7 @@ fn at(path: &Path) -> PathPattern {
 }
 
 /// A policy whose paths are those of a guest that sees `folder` as `/`, as the kernel sees them.
-pub(super) fn beneath(policy: &Policy, folder: &Path) -> Policy {
+pub fn beneath(policy: &Policy, folder: &Path) -> Policy {
     let mut outside = policy.clone();
     let prefix = at(folder).components;
     let moved = |pattern: &mut PathPattern| {

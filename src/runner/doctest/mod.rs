@@ -7,11 +7,12 @@
 mod results_channel;
 mod rustdoc_output;
 
-pub(super) use results_channel::{BY_ORDERS, RunnerRecord};
-pub(super) use rustdoc_output::CRATES;
+pub use results_channel::{BY_ORDERS, Orders, RUNNER, RunnerRecord};
+pub use rustdoc_output::CRATES;
 
-use super::args::{Compiler, Landlock, PolicyArgs, TestArgs, WallArgs};
-use super::output::Outputs;
+use super::interrupt::Interrupt;
+use super::suite::{Filter, Ignored, Tell};
+use super::{Failure, GuestOptions};
 use crate::cargo::command::{CargoCommand, Goal, TargetFlags};
 use crate::cargo::metadata::{Package, Target, TargetKind, Workspace};
 use crate::cargo::rustdoc::{Place, Rustdoc};
@@ -19,24 +20,19 @@ use crate::cargo::{CargoFlags, config};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GrantUse, KernelReport, RunEvent, TargetReport, TestId, TestReport};
 use crate::exit_status::ExitStatus;
-use crate::runner::interrupt::Interrupt;
-use crate::runner::suite::{Filter, Ignored};
-use crate::runner::{self, Failure};
-use clap::ValueEnum as _;
-use results_channel::{GuestResult, Inbox, Orders};
+use crate::runner;
+use results_channel::{GuestResult, Inbox};
 use rustdoc_output::{ALL, DocTestResults, Lines, Mode, Word, listed};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// The kind of their target in reports.
-pub(super) const KIND: &str = "doc";
+const KIND: &str = "doc";
 /// Why examples were not run when somebody pressed Ctrl-C.
 const INTERRUPTED: &str = "interrupted";
 /// How long runners may take to put their things in order after an interrupt.
@@ -44,26 +40,34 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// More output of rustdoc is not read.
 const MAX_OUTPUT: u64 = 64 << 20;
 
-/// The documentation of one package.
-#[derive(Clone, Copy)]
-pub(super) struct Documented<'a> {
-    pub(super) workspace: &'a Workspace,
-    pub(super) package: &'a Package,
+/// The documentation of one package, and what its examples are run with.
+#[derive(Clone, Copy, Debug)]
+pub struct Documentation<'a> {
+    /// Where the package is.
+    pub workspace: &'a Workspace,
+    /// Whose documentation.
+    pub package: &'a Package,
     /// Number of its target in the report.
-    pub(super) index: usize,
+    pub index: usize,
+    /// How cargo builds it.
+    pub flags: &'a CargoFlags,
+    /// Which examples.
+    pub filter: &'a Filter,
+    /// How they are run.
+    pub guests: &'a GuestOptions,
+    /// Ends everything.
+    pub interrupt: &'a Interrupt,
 }
 
 /// What came of it.
-pub(super) enum Done {
-    /// There are no examples.
-    Nothing,
-    GuestResult {
-        target: Box<TargetReport>,
-        /// What the kernel enforced, if anything ran.
-        kernel: Option<KernelReport>,
-        /// Worse than what the tests say, if a runner could not run its guest, or nothing could be built.
-        status: ExitStatus,
-    },
+#[derive(Debug)]
+pub struct Documented {
+    /// All examples.
+    pub target: TargetReport,
+    /// What the kernel enforced, if anything ran.
+    pub kernel: Option<KernelReport>,
+    /// Worse than what the tests say, if a runner could not run its guest, or nothing could be built.
+    pub status: ExitStatus,
 }
 
 /// What is known before it is put into a report.
@@ -84,54 +88,36 @@ impl Found {
     }
 }
 
-/// Becomes the runner of an example that `test` has ordered at this place. Returns only if it cannot.
-pub(super) fn follow(orders: &OsStr, rest: &[OsString]) -> io::Error {
-    Orders::follow(Path::new(orders), rest)
-}
-
-/// Whether the command line asks for them: as cargo does it, unless it names other targets.
-pub(super) fn wanted(args: &TestArgs) -> bool {
-    let named = args.lib || args.bins || args.examples || args.tests || args.all_targets;
-    let chosen = [&args.bin, &args.example, &args.test].iter().any(|names| !names.is_empty());
-    // They are not listed beforehand, so they all go to one shard.
-    args.doc || (!named && !chosen && args.partition.is_none_or(|part| part.shard == 1))
-}
-
-/// Builds and runs the examples of one package. Whatever goes wrong is said and is in what comes of it:
-/// the verdict on everything else stands. `stopped` says why none is run.
-pub(super) fn run(
-    args: &TestArgs,
-    flags: &CargoFlags,
-    documented: Documented<'_>,
-    filter: &Filter,
+/// Builds and runs the examples of one package; `None` if there are none. Whatever goes wrong is told and is in what
+/// comes of it: the verdict on everything else stands. `stopped` says why none is run.
+pub fn run(
+    documentation: Documentation<'_>,
     stopped: Option<&str>,
-    interrupt: &Interrupt,
-    outputs: &mut Outputs,
-) -> Done {
-    let package = documented.package;
+    tell: &mut Tell<'_>,
+) -> Option<Documented> {
+    let Documentation { package, interrupt, .. } = documentation;
     // A library that says `doctest = false` has none.
-    let library = package.targets.iter().find(|target| target.kind == TargetKind::Lib && target.doctest);
-    let Some(library) = library else { return Done::Nothing };
+    let library = package.targets.iter().find(|target| target.kind == TargetKind::Lib && target.doctest)?;
     let begun = Instant::now();
     let id =
-        TestId { target: documented.index, binary: format!("{}::doc", package.name), name: String::new() };
-    let job = Job { args, flags, documented, library, filter, interrupt, id: id.clone() };
+        TestId { target: documentation.index, binary: format!("{}::doc", package.name), name: String::new() };
+    let job = Job { documentation, library, id: id.clone() };
     let found = match stopped {
         Some(why) => Ok(Some(Found::not_run(id.clone(), [ALL], why, ExitStatus::Success))),
-        None => job.find(outputs),
+        None => job.find(tell),
     };
     let found = match found {
         Ok(Some(found)) => found,
         // Whatever else it seems to be.
         _ if interrupt.happened() => Found::not_run(id, [ALL], INTERRUPTED, ExitStatus::Success),
-        Ok(None) => return Done::Nothing,
+        Ok(None) => return None,
         Err(failure) => {
-            let status = outputs.said(failure);
+            let status = said(failure, tell);
             Found::not_run(id, [ALL], "they could not be built", status)
         }
     };
     for test in &found.tests {
-        outputs.event(&RunEvent::TestFinished(test.clone()));
+        tell(RunEvent::TestFinished(test.clone()));
     }
     let Found { tests, sum, status } = found;
     let named = runner::Target {
@@ -149,18 +135,20 @@ pub(super) fn run(
         notes: sum.notes.into_iter().map(|note| Diagnostic::new(Severity::Note, "", note)).collect(),
         ..named.report()
     };
-    outputs.event(&RunEvent::TargetFinished(target.clone()));
-    Done::GuestResult { target: Box::new(target), kernel: sum.kernel, status }
+    tell(RunEvent::TargetFinished(target.clone()));
+    Some(Documented { target, kernel: sum.kernel, status })
+}
+
+/// Says what went wrong.
+fn said(failure: Failure, tell: &mut Tell<'_>) -> ExitStatus {
+    failure.messages.into_iter().for_each(|message| tell(RunEvent::Message(message)));
+    failure.status
 }
 
 /// All that is needed for the examples of one package.
 struct Job<'a> {
-    args: &'a TestArgs,
-    flags: &'a CargoFlags,
-    documented: Documented<'a>,
+    documentation: Documentation<'a>,
     library: &'a Target,
-    filter: &'a Filter,
-    interrupt: &'a Interrupt,
     id: TestId,
 }
 
@@ -169,8 +157,8 @@ impl Job<'_> {
     ///
     /// # Errors
     /// The library or the list of its examples cannot be made, or a fault of ours.
-    fn find(&self, outputs: &mut Outputs) -> Result<Option<Found>, Failure> {
-        let Documented { workspace, package, .. } = self.documented;
+    fn find(&self, tell: &mut Tell<'_>) -> Result<Option<Found>, Failure> {
+        let Documentation { workspace, package, flags, .. } = self.documentation;
         let program = std::env::current_exe()?;
         let place = Place::new(&program, &workspace.target_dir)?;
         let not_run = |names: &[String], why: &str, status| {
@@ -186,7 +174,7 @@ impl Job<'_> {
             exclude: Vec::new(),
             quiet: false,
             verbose: 0,
-            ..self.flags.clone()
+            ..flags.clone()
         };
         let cargo = CargoCommand::build(&program, Goal::DocTests, workspace, &only, &TargetFlags::default())?
             .env("RUSTDOC", place.link());
@@ -197,10 +185,10 @@ impl Job<'_> {
         let Some(call) = place.call()? else {
             return not_run(&all, "cargo does not call rustdoc for another target", ExitStatus::Success);
         };
-        let rustdoc = config::rustdoc(self.flags, &workspace.current_dir);
+        let rustdoc = config::rustdoc(flags, &workspace.current_dir);
         let rustdoc = Rustdoc::new(rustdoc, call, &self.library.source, &program);
 
-        let words = libtest_words(self.filter);
+        let words = libtest_words(self.documentation.filter);
         let list = self.output(&mut rustdoc.list(&words))?;
         let names = match listed(&list.stdout) {
             Ok(names) if list.good => names,
@@ -222,10 +210,10 @@ impl Job<'_> {
         if !rustdoc.dropped.is_empty() {
             let options: Vec<_> = rustdoc.dropped.iter().map(|option| format!("`{option}`")).collect();
             let text = format!("{} of `rustdocflags` has no effect on doc tests here", options.join(", "));
-            outputs.event(&RunEvent::Message(Diagnostic::new(Severity::Note, "", text)));
+            tell(RunEvent::Message(Diagnostic::new(Severity::Note, "", text)));
         }
-        outputs.event(&RunEvent::Status { verb: "Doc-tests", text: package.name.clone() });
-        self.run(&rustdoc, &place, &names, &words, outputs).map(Some)
+        tell(RunEvent::Status { verb: "Doc-tests", text: package.name.clone() });
+        self.run(&rustdoc, &place, &names, &words, tell).map(Some)
     }
 
     fn run(
@@ -234,15 +222,15 @@ impl Job<'_> {
         place: &Place,
         names: &[String],
         words: &[String],
-        outputs: &mut Outputs,
+        tell: &mut Tell<'_>,
     ) -> Result<Found, Failure> {
-        let Documented { workspace, package, .. } = self.documented;
+        let Documentation { workspace, package, interrupt, .. } = self.documentation;
         let inbox = Inbox::new()?;
-        let orders = Orders::new(runner_words(&inbox.place(), self.args), &package.root).leave()?;
+        let orders = Orders::new(self.documentation.guests.for_examples(), &inbox, &package.root).leave()?;
         let runner = [std::env::current_exe()?.into(), BY_ORDERS.into(), orders.place().into()];
         let ended = self.output(&mut rustdoc.run(words, &runner, &place.examples()))?;
         // What runners have said counts after an interrupt too.
-        let interrupted = self.interrupt.happened();
+        let interrupted = interrupt.happened();
         let (handed, wrong) = inbox.read();
         let mut lines = Lines::read(&ended.stdout);
         if !interrupted && lines.any(Mode::CompileFail, Word::Failed) && !rustdoc.is_nightly() {
@@ -265,14 +253,14 @@ impl Job<'_> {
         if failed.is_some() {
             // What our runner said of it is nowhere else.
             let both = format!("{}\n{}", ended.stdout, ended.stderr);
-            outputs.event(&RunEvent::Output { test: None, bytes: both.into_bytes() });
+            tell(RunEvent::Output { test: None, bytes: both.into_bytes() });
         }
         if let Some(wrong) = wrong {
             let why = format!("not all that the doc tests did can be told: {wrong}");
-            status = status.or(outputs.said(Failure::fault(why)));
+            status = status.or(said(Failure::fault(why), tell));
         }
         if !ended.good && !interrupted && !Lines::read(&ended.stdout).any_failed() {
-            status = status.or(outputs.said(self.failure("run to their end", &ended.stderr)));
+            status = status.or(said(self.failure("run to their end", &ended.stderr), tell));
         }
         let mut told = DocTestResults::new(self.id.clone());
         let missing = if interrupted { INTERRUPTED } else { "rustdoc ended before it" };
@@ -293,7 +281,7 @@ impl Job<'_> {
     }
 
     fn failure(&self, what: &str, stderr: &str) -> Failure {
-        let text = format!("the doc tests of {} cannot be {what}", self.documented.package.name);
+        let text = format!("the doc tests of {} cannot be {what}", self.documentation.package.name);
         Failure::new(ExitStatus::Failed, Diagnostic::error("", text).note(stderr.trim().to_owned()))
     }
 
@@ -330,7 +318,7 @@ impl Job<'_> {
                 let _ = kill_process_group(group, Signal::TERM);
             }
         };
-        let (stdout, stderr, status) = self.interrupt.during(
+        let (stdout, stderr, status) = self.documentation.interrupt.during(
             || {
                 let errors =
                     thread::spawn(move || read(stderr.map(|stream| Box::new(stream) as Box<dyn Read>)));
@@ -339,7 +327,7 @@ impl Job<'_> {
             },
             stop,
         )?;
-        if let Some(group) = group.filter(|_| self.interrupt.happened()) {
+        if let Some(group) = group.filter(|_| self.documentation.interrupt.happened()) {
             let begun = Instant::now();
             while test_kill_process_group(group).is_ok() && begun.elapsed() < PATIENCE {
                 thread::sleep(Duration::from_millis(10));
@@ -379,91 +367,6 @@ impl Sum {
     }
 }
 
-/// Our `runner` with all flags of `test` that concern guests. Whoever adds a flag has to say here what it
-/// means for examples: nothing is left out by `..`.
-fn runner_words(inbox: &Path, args: &TestArgs) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["runner".into()];
-    words.push(format!("--doc-tests={}", inbox.display()).into());
-    if let Some(timeout) = args.timeout {
-        words.push(format!("--timeout={}ms", timeout.as_millis()).into());
-    }
-    policy_words(&args.policy, &mut words);
-    wall_words(&args.walls, &mut words);
-    words
-}
-
-fn policy_words(policy: &PolicyArgs, words: &mut Vec<OsString>) {
-    let PolicyArgs {
-        read,
-        write,
-        list,
-        stat,
-        create,
-        modify,
-        delete,
-        deny,
-        hide,
-        env,
-        ceiling,
-        audit,
-        fix,
-        // `test` has looked at the working directory, and looks for unused grants itself.
-        allow_dirty: _,
-        allow_no_vcs: _,
-        unused: _,
-    } = policy;
-    let lists = [
-        ("read", read),
-        ("write", write),
-        ("list", list),
-        ("stat", stat),
-        ("create", create),
-        ("modify", modify),
-        ("delete", delete),
-        ("deny", deny),
-        ("hide", hide),
-        ("env", env),
-    ];
-    for (flag, values) in lists {
-        words.extend(values.iter().map(|value| OsString::from(format!("--{flag}={value}"))));
-    }
-    for given in ceiling {
-        // The runner is started in another folder.
-        let file = std::path::absolute(given).ok().filter(|file| file.is_file());
-        let mut word = OsString::from("--ceiling=");
-        word.push(file.unwrap_or_else(|| given.into()));
-        words.push(word);
-    }
-    if *audit || !fix.is_empty() {
-        words.push("--audit".into());
-    }
-}
-
-fn wall_words(walls: &WallArgs, words: &mut Vec<OsString>) {
-    let WallArgs {
-        landlock,
-        compiler,
-        no_cache,
-        // It is for standard error, where nobody would see it.
-        timings: _,
-        #[cfg(feature = "test-walls")]
-        walls,
-    } = walls;
-    let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
-    let values = [
-        ("landlock", name(Landlock::to_possible_value(landlock))),
-        ("compiler", name(Compiler::to_possible_value(compiler))),
-        #[cfg(feature = "test-walls")]
-        ("walls", walls.as_ref().map(|walls| walls.join(","))),
-    ];
-    for (flag, value) in values {
-        words.extend(value.map(|value| OsString::from(format!("--{flag}={value}"))));
-    }
-    if *no_cache {
-        words.push("--no-cache".into());
-    }
-}
-
 fn libtest_words(filter: &Filter) -> Vec<String> {
     let mut words = filter.names.clone();
     words.extend(filter.skip.iter().flat_map(|skip| ["--skip".to_owned(), skip.clone()]));
@@ -474,48 +377,4 @@ fn libtest_words(filter: &Filter) -> Vec<String> {
     ];
     words.extend(flags.iter().filter(|(given, _)| *given).map(|(_, flag)| (*flag).to_owned()));
     words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::args::Cli;
-    use clap::{CommandFactory as _, Parser as _};
-
-    /// Every flag of policy and walls that `runner` has reaches it, and as it was typed.
-    #[test]
-    fn every_flag_about_guests_reaches_the_runner() {
-        let quiet = ["allow_dirty", "allow_no_vcs", "unused", "fix", "timings"];
-        let command = Cli::command();
-        let runner = command.find_subcommand("runner").unwrap();
-        let mut typed = Vec::new();
-        for arg in runner.get_arguments() {
-            let heading = arg.get_help_heading().unwrap_or_default();
-            if !["Policy", "Walls"].contains(&heading) || quiet.contains(&arg.get_id().as_str()) {
-                continue;
-            }
-            let flag = format!("--{}", arg.get_long().unwrap());
-            let values = arg.get_possible_values();
-            typed.push(match values.iter().rfind(|_| arg.get_action().takes_values()) {
-                Some(value) => format!("{flag}={}", value.get_name()),
-                None if !arg.get_action().takes_values() => flag,
-                None if arg.get_id() == "walls" => format!("{flag}=wasi,seccomp"),
-                None => format!("{flag}=x {flag} y"),
-            });
-        }
-        assert!(typed.len() > 12, "{typed:?}");
-        for flag in &typed {
-            let mut line = vec!["cargo-sandbox", "test"];
-            // A value with a space in it, then one with a dash before it.
-            line.push(flag);
-            let Cli { command: crate::cli::args::Command::Test(args) } = Cli::try_parse_from(&line).unwrap()
-            else {
-                panic!("not `test`");
-            };
-            let words = runner_words(Path::new("/inbox"), &args);
-            assert!(words.iter().any(|word| word == flag.as_str()), "{flag}: {words:?}");
-            let again = std::iter::once("cargo-sandbox".into()).chain(words).chain(["file".into()]);
-            Cli::try_parse_from(again).unwrap();
-        }
-    }
 }

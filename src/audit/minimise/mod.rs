@@ -1,18 +1,20 @@
 //! What a run needed and was not granted, as entries of a manifest.
 
-use super::entry::{Entry, What, covers, operation_of, unite_crates, unite_views};
-use super::{Fixing, table_of};
+mod entry;
+
+use super::audited::{Audited, table_of};
+use super::edit::{Addition, case_index};
+use super::envelope::looks_secret;
+use super::generalise::{Need, generalise};
 use crate::access::{Access, Operation, OperationSet, Resource};
-use crate::cli::doctest;
 use crate::diagnostic::Diagnostic;
-use crate::edit::{Addition, Need, case_index, generalise};
-use crate::event::{Report, TargetReport, Violation};
+use crate::event::{Report, Violation};
 use crate::policy::protected::Protected;
 use crate::policy::{
-    self, Bindings, GrantPattern, PathBase, PathPattern, Scope, Target, TargetKind, compare, lint,
+    self, Bindings, GrantPattern, PathBase, PathPattern, Scope, Suggestion, Target, TargetKind, compare, lint,
 };
 use crate::report::escape;
-use crate::runner::looks_secret;
+use entry::{Entry, What, covers, operation_of, unite_crates, unite_views};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
@@ -25,11 +27,11 @@ const MOST_FILES: usize = 10_000;
 
 /// What is to be written, and what cannot be.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub struct Found {
     /// Entries, sorted.
-    pub(super) additions: Vec<Addition>,
+    pub additions: Vec<Addition>,
     /// Accesses that no entry can allow, and entries that a person should look at.
-    pub(super) left: Vec<Diagnostic>,
+    pub left: Vec<Diagnostic>,
 }
 
 /// Where an entry goes to, and for whom: `by`, empty for all.
@@ -47,19 +49,19 @@ struct Group {
 }
 
 /// Finds the entries for one package.
-pub(super) fn find(report: &Report, fixing: &Fixing<'_>, by_crate: bool) -> Found {
+pub fn find(report: &Report, audited: &Audited<'_>, by_crate: bool) -> Found {
     let mut found = Found::default();
     let mut groups: Vec<Group> = Vec::new();
-    for target in report.targets.iter().filter(|target| target.package == fixing.package.name) {
+    for target in audited.targets(report) {
         let of_tests = target.tests.iter().flat_map(|test| &test.violations);
         for violation in target.violations.iter().chain(of_tests) {
-            sort_in(report, target, violation, fixing, by_crate, &mut groups, &mut found.left);
+            sort_in(violation, audited, by_crate, &mut groups, &mut found.left);
         }
     }
     let mut entries: Vec<Entry> = Vec::new();
     for group in &mut groups {
-        found.additions.extend(only_seen(group, fixing));
-        entries.extend(entries_of(group, fixing));
+        found.additions.extend(only_seen(group, audited));
+        entries.extend(entries_of(group, audited));
     }
     unite_crates(&mut entries);
     unite_views(&mut entries);
@@ -69,7 +71,7 @@ pub(super) fn find(report: &Report, fixing: &Fixing<'_>, by_crate: bool) -> Foun
         .cloned()
         .collect();
     for entry in kept {
-        write(&entry, fixing, &mut found);
+        write(&entry, audited, &mut found);
     }
     // What has a comment needs a line of its own, and the rest then follows in that style.
     let order = |one: &Addition| {
@@ -81,10 +83,8 @@ pub(super) fn find(report: &Report, fixing: &Fixing<'_>, by_crate: bool) -> Foun
 }
 
 fn sort_in(
-    report: &Report,
-    target: &TargetReport,
     violation: &Violation,
-    fixing: &Fixing<'_>,
+    audited: &Audited<'_>,
     by_crate: bool,
     groups: &mut Vec<Group>,
     left: &mut Vec<Diagnostic>,
@@ -93,7 +93,7 @@ fn sort_in(
         Some(suggestion) if violation.exception.is_none() => suggestion,
         _ => return left.push(cannot(violation)),
     };
-    let scope = scope_of(report, target, violation, fixing);
+    let scope = scope_of(suggestion, audited);
     let by = match &violation.origin {
         Some(origin) if by_crate => vec![origin.package.clone()],
         _ => Vec::new(),
@@ -147,52 +147,25 @@ fn cannot(violation: &Violation) -> Diagnostic {
 }
 
 /// The scope that the manifest has a table for: a case only if it is in this very file.
-fn scope_of(report: &Report, target: &TargetReport, violation: &Violation, fixing: &Fixing<'_>) -> Scope {
-    let suggested = suggest(report, target, violation, fixing);
-    let scope = suggested.suggestion.map_or(Scope::Always, |suggestion| suggestion.scope);
-    match scope {
-        Scope::Case { name, .. } => match case_index(&fixing.package.manifest.text, &name) {
-            Some(index) => Scope::Case { index: index as u32, name },
+fn scope_of(suggestion: &Suggestion, audited: &Audited<'_>) -> Scope {
+    match &suggestion.scope {
+        Scope::Case { name, .. } => match case_index(&audited.manifest.text, name) {
+            Some(index) => Scope::Case { index: index as u32, name: name.clone() },
             None => Scope::Test,
         },
-        scope => scope,
+        scope => scope.clone(),
     }
-}
-
-fn suggest(
-    report: &Report,
-    target: &TargetReport,
-    violation: &Violation,
-    fixing: &Fixing<'_>,
-) -> policy::Suggested {
-    let kind = match (report.command.as_str(), target.kind.as_str()) {
-        ("sandbox-test", _) | (_, "test") => TargetKind::Test,
-        (_, "example") => TargetKind::Example,
-        _ => TargetKind::Bin,
-    };
-    let bind = Bindings { tmp: None, current_dir: fixing.permissions.places.package.clone() };
-    // The name of an example is only known when it is over, so no case can be for it.
-    let test = violation.test.as_deref().filter(|_| target.kind != doctest::KIND);
-    let target = Target { kind, name: &target.name, test, bind: &bind, saw_tmp: false };
-    let permissions = fixing.permissions;
-    policy::suggest(
-        &permissions.policy,
-        &permissions.places,
-        &permissions.manifest,
-        &violation.access,
-        &target,
-    )
 }
 
 /// Grants of the private directory that a group would have been content with, had it been seen in the place
 /// of `/tmp`: they are written anew with `as`, and the group no longer needs what they give.
-fn only_seen(group: &mut Group, fixing: &Fixing<'_>) -> Vec<Addition> {
+fn only_seen(group: &mut Group, audited: &Audited<'_>) -> Vec<Addition> {
     let mut additions = Vec::new();
     let tmp = PathPattern { base: PathBase::Tmp, components: Vec::new(), exact: false };
-    for grant in fixing.permissions.policy.grants.iter().filter(|_| group.saw_tmp) {
+    for grant in audited.policy.grants.iter().filter(|_| group.saw_tmp) {
         let place = &grant.provenance;
         let given = grant.operations.intersection(group.tmp);
-        let ours = place.file == fixing.package.manifest.path && place.table.starts_with("package.");
+        let ours = place.file == audited.manifest.path && place.table.starts_with("package.");
         if !ours
             || given.is_empty()
             || grant.pattern != GrantPattern::Path(tmp.clone())
@@ -222,12 +195,12 @@ fn addition(table: Vec<String>, case: Option<(usize, String)>, key: String) -> A
     }
 }
 
-fn entries_of(group: &Group, fixing: &Fixing<'_>) -> Vec<Entry> {
+fn entries_of(group: &Group, audited: &Audited<'_>) -> Vec<Entry> {
     let entry = |key, what| {
         let as_tmp = group.saw_tmp && what == What::Tmp;
         Entry { scope: group.scope.clone(), by: group.by.clone(), key, what, as_tmp }
     };
-    let places = &fixing.permissions.places;
+    let places = audited.places;
     let protected = Protected::new(places);
     let holds = |folder: &Path| {
         // What holds a protected place is not granted as a whole, whichever the operation.
@@ -275,8 +248,7 @@ fn count(folder: &Path, most: usize) -> Option<usize> {
     Some(files)
 }
 
-fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
-    let permissions = fixing.permissions;
+fn write(entry: &Entry, audited: &Audited<'_>, found: &mut Found) {
     let (table, case) = table_of(&entry.scope, if matches!(entry.what, What::Env(_)) { "env" } else { "fs" });
     let mut addition = addition(table, case, entry.key.to_owned());
     addition.by.clone_from(&entry.by);
@@ -287,11 +259,10 @@ fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
         What::Env(name) => Resource::Env(name.clone()),
     };
     let operation = if let What::Env(_) = entry.what { Operation::EnvRead } else { operation_of(entry.key) };
-    let bind = Bindings { tmp: None, current_dir: permissions.places.package.clone() };
+    let bind = Bindings { tmp: None, current_dir: audited.places.package.clone() };
     let target = Target { kind: TargetKind::Bin, name: "", test: None, bind: &bind, saw_tmp: false };
     let access = Access { operation, resource };
-    let suggested =
-        policy::suggest(&permissions.policy, &permissions.places, &permissions.manifest, &access, &target);
+    let suggested = policy::suggest(audited.policy, audited.places, audited.shown, &access, &target);
     let Some(suggestion) = suggested.suggestion else {
         let what = escape::line_bytes(access.resource.bytes());
         let mut left = Diagnostic::warning("not-fixed", format!("{operation} `{what}` was not granted"));
@@ -310,7 +281,7 @@ fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
     addition.entry = suggestion.entry;
     addition.protected = suggestion.protected;
     addition.as_tmp = suggestion.as_tmp;
-    if let Some(why) = mark(&access, fixing, suggestion.protected) {
+    if let Some(why) = mark(&access, audited, suggestion.protected) {
         let message =
             format!("`{}` was granted and should be looked at: {why}", escape::line(&addition.entry));
         found.left.push(Diagnostic::warning("sensitive-grant", message));
@@ -320,8 +291,8 @@ fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
 }
 
 /// Why a person should look at this entry.
-fn mark(access: &Access, fixing: &Fixing<'_>, protected: bool) -> Option<String> {
-    let places = &fixing.permissions.places;
+fn mark(access: &Access, audited: &Audited<'_>, protected: bool) -> Option<String> {
+    let places = audited.places;
     match &access.resource {
         Resource::Env(name) => looks_secret(name).then(|| "it looks like a secret".to_owned()),
         Resource::Path(path) if protected => {

@@ -1,24 +1,19 @@
 //! `--fix`: from the accesses of an audit to the smallest grants in Cargo.toml.
 
-mod entry;
-mod needs;
-
 use super::args::{Fix, PolicyArgs};
 use super::atomic_file::{Place, is};
 use super::output::Outputs;
 use super::policies::{self, Permissions};
-use super::unused;
+use super::vcs;
+use crate::audit::{Audited, edit, minimise, unused};
 use crate::cargo::metadata::{Package, Workspace};
 use crate::diagnostic::{Diagnostic, SourceFile};
-use crate::edit;
 use crate::event::{Report, RunEvent, TargetReport, TestVerdict};
 use crate::exit_status::ExitStatus;
-use crate::policy::Scope;
 use crate::report::escape;
 use crate::runner::Failure;
 use rustix::fs::OFlags;
 use similar::TextDiff;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -50,8 +45,9 @@ impl Held {
     /// Opens it under `--fix`.
     ///
     /// # Errors
-    /// It is no longer the file that was read.
+    /// It could not be given back by version control, or is no longer the file that was read.
     pub(super) fn new(manifest: &SourceFile, args: &PolicyArgs) -> Result<Option<Self>, Failure> {
+        vcs::check(&manifest.path, args)?;
         if args.fix.is_empty() { Ok(None) } else { Self::open(manifest).map(Some) }
     }
 
@@ -147,7 +143,9 @@ fn fix_one(
     outputs: &mut Outputs,
 ) -> Result<(), Failure> {
     let manifest = &fixing.package.manifest;
-    let found = needs::find(report, fixing, how.contains(&Fix::ByCrate));
+    let Permissions { policy, places, manifest: shown, .. } = fixing.permissions;
+    let audited = Audited { policy, places, manifest, shown };
+    let found = minimise::find(report, &audited, how.contains(&Fix::ByCrate));
     for left in &found.left {
         outputs.event(&RunEvent::Message(left.clone()));
     }
@@ -158,14 +156,13 @@ fn fix_one(
         outputs.event(&RunEvent::Message(Diagnostic::warning("fix", message)));
     }
     let prune = prune && !report.targets.iter().any(not_run);
-    let (removals, kept) = if prune { unused_of(report, fixing) } else { Default::default() };
+    let (removals, kept) = if prune { unused::removals(report, &audited) } else { Default::default() };
     for place in kept {
         let message = format!("{place} is unused and was left: it is not of this package's manifest");
         outputs.event(&RunEvent::Message(Diagnostic::warning("fix", message)));
     }
     let fixed = edit::apply(&manifest.text, &found.additions, &removals)
         .map_err(|diagnostic| Failure::new(ExitStatus::Manifest, diagnostic))?;
-    let shown = &fixing.permissions.manifest;
     if fixed == manifest.text {
         report.notes.push(format!("{shown} has all the grants that this run needed"));
         return Ok(());
@@ -182,47 +179,6 @@ fn fix_one(
     let changes = format!("{} added, {} removed", found.additions.len(), removals.len());
     outputs.event(&RunEvent::Status { verb: "Fixed", text: format!("{shown} ({changes})") });
     Ok(())
-}
-
-/// Unused grants of the package's own manifest, and, in words, those written elsewhere.
-fn unused_of(report: &Report, fixing: &Fixing<'_>) -> (Vec<edit::Removal>, Vec<String>) {
-    let mut uses: BTreeMap<u32, u64> = BTreeMap::new();
-    let targets = report.targets.iter().filter(|target| target.package == fixing.package.name);
-    for grant in targets.flat_map(|target| &target.grants) {
-        *uses.entry(grant.id).or_default() += grant.uses;
-    }
-    let (mut removals, mut kept) = (Vec::new(), Vec::new());
-    for (id, _) in uses.into_iter().filter(|(_, uses)| *uses == 0) {
-        let Some(grant) = fixing.permissions.policy.grants.get(id as usize) else { continue };
-        let place = &grant.provenance;
-        if place.line == 0 {
-            // The command line says so for this run only.
-        } else if place.file == fixing.package.manifest.path && place.table.starts_with("package.") {
-            let (table, case) = table_of(&grant.scope, place.table.rsplit('.').next().unwrap_or("fs"));
-            let (key, entry, by) = (place.key.clone(), place.text.clone(), grant.by.clone());
-            removals.push(edit::Removal { table, case, key, entry, by, as_tmp: grant.as_tmp });
-        } else {
-            kept.push(format!("`{}` in `{}.{}`", escape::line(&place.text), place.table, place.key));
-        }
-    }
-    (removals, kept)
-}
-
-/// The keys to a table of a scope in the package's manifest, and the case it is in.
-fn table_of(scope: &Scope, table: &str) -> (Vec<String>, Option<(usize, String)>) {
-    let mut keys: Vec<String> = ["package", "metadata", "sandbox"].map(str::to_owned).into();
-    match scope {
-        Scope::Always => {}
-        Scope::Test => keys.push("test".to_owned()),
-        Scope::Bin(name) => keys.extend(["bin".to_owned(), name.clone()]),
-        Scope::Example(name) => keys.extend(["example".to_owned(), name.clone()]),
-        Scope::Case { index, .. } => {
-            keys.extend(["test".to_owned(), "case".to_owned()]);
-            return (keys, Some((*index as usize, table.to_owned())));
-        }
-    }
-    keys.push(table.to_owned());
-    (keys, None)
 }
 
 /// A unified diff. Escaped: entries are names that the guest chose.

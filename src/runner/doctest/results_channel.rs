@@ -9,10 +9,11 @@
 
 use crate::event::{GrantUse, GuestOutcome, KernelReport, TargetReport, Violation};
 use crate::exit_status::ExitStatus;
+use crate::runner::GuestOptions;
 use crate::runner::attribute::UNSUPPORTED;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -26,25 +27,30 @@ use std::time::Duration;
 const MAX_LINE: usize = 1 << 20;
 /// More than this is not read, in bytes.
 const MAX_ALL: u64 = 256 << 20;
-/// The first argument of a runner that has its orders elsewhere.
-pub(in crate::cli) const BY_ORDERS: &str = "__example";
+/// The first argument of what rustdoc starts for an example: it becomes the runner. The place of its orders follows,
+/// then the file and its arguments.
+pub const BY_ORDERS: &str = "__example";
+/// The same of that runner.
+pub const RUNNER: &str = "__example-runner";
 
-/// How a runner is to run an example: the words and the environment of `test` itself. rustdoc's own
+/// How a runner is to run an example: the options and the environment of `test` itself. rustdoc's own
 /// environment is cargo's, with what the repository's configuration sets in it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Orders {
-    /// All but the file and its arguments.
-    pub(super) words: Vec<OsString>,
+pub struct Orders {
+    /// As `test` understood them.
+    pub guests: GuestOptions,
+    /// Where to leave what the example did.
+    pub inbox: PathBuf,
     env: Vec<(OsString, OsString)>,
 }
 
 impl Orders {
     /// With the environment of this process, but for what is said of the package.
-    pub(super) fn new(words: Vec<OsString>, package: &Path) -> Self {
+    pub(super) fn new(guests: GuestOptions, inbox: &Inbox, package: &Path) -> Self {
         const PACKAGE: &str = "CARGO_MANIFEST_DIR";
         let env = std::env::vars_os().filter(|(name, _)| name != PACKAGE);
-        Self { words, env: env.chain([(PACKAGE.into(), package.into())]).collect() }
+        Self { guests, inbox: inbox.place(), env: env.chain([(PACKAGE.into(), package.into())]).collect() }
     }
 
     /// Leaves them where runners find them.
@@ -54,13 +60,20 @@ impl Orders {
         Ok(orders)
     }
 
+    /// Reads those at `place`.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn read(place: &OsStr) -> io::Result<Self> {
+        Ok(serde_json::from_reader(BufReader::new(File::open(place)?))?)
+    }
+
     /// Becomes the runner that was ordered at `place`, for the file and arguments in `rest`. Returns only
     /// if that cannot be done.
-    pub(in crate::cli) fn follow(place: &Path, rest: &[OsString]) -> io::Error {
-        let read = || Ok::<Self, io::Error>(serde_json::from_reader(BufReader::new(File::open(place)?))?);
-        match read().and_then(|orders| Ok((orders, std::env::current_exe()?))) {
-            Ok((Self { words, env }, program)) => {
-                Command::new(program).args(words).args(rest).env_clear().envs(env).exec()
+    pub fn follow(place: &OsStr, rest: &[OsString]) -> io::Error {
+        match Self::read(place).and_then(|orders| Ok((orders, std::env::current_exe()?))) {
+            Ok((Self { env, .. }, program)) => {
+                Command::new(program).arg(RUNNER).arg(place).args(rest).env_clear().envs(env).exec()
             }
             Err(error) => error,
         }
@@ -70,7 +83,7 @@ impl Orders {
 /// One runner.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::cli) struct RunnerRecord {
+pub struct RunnerRecord {
     /// The folder that rustdoc has built the example in: its file, line and number.
     pub(super) example: String,
     /// What the runner exits with.
@@ -82,7 +95,7 @@ pub(in crate::cli) struct RunnerRecord {
 /// One guest: the parts of its report that are not known without it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::cli) struct GuestResult {
+pub(super) struct GuestResult {
     pub(super) outcome: GuestOutcome,
     pub(super) duration: Duration,
     pub(super) kernel: KernelReport,
@@ -93,13 +106,13 @@ pub(in crate::cli) struct GuestResult {
 
 impl RunnerRecord {
     /// Of the example that is in this file.
-    pub(in crate::cli) fn of(file: &Path) -> Self {
+    pub fn of(file: &Path) -> Self {
         let folder = file.parent().and_then(Path::file_name).unwrap_or_default();
         Self { example: folder.to_string_lossy().into_owned(), code: ExitStatus::Fault.code(), ran: None }
     }
 
     /// What the guest did.
-    pub(in crate::cli) fn ran(&mut self, target: &TargetReport, kernel: &KernelReport) {
+    pub fn ran(&mut self, target: &TargetReport, kernel: &KernelReport) {
         self.ran = target.outcome.clone().map(|outcome| GuestResult {
             outcome,
             duration: target.duration,
@@ -120,7 +133,7 @@ impl RunnerRecord {
     ///
     /// # Errors
     /// It cannot be written, or is too long.
-    pub(in crate::cli) fn leave(mut self, place: &Path, status: ExitStatus) -> io::Result<()> {
+    pub fn leave(mut self, place: &Path, status: ExitStatus) -> io::Result<()> {
         self.code = status.code();
         let mut line = serde_json::to_vec(&self)?;
         if line.len() >= MAX_LINE {

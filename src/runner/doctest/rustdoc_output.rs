@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The crates that rustdoc makes of examples: their code is the package's own.
-pub(in crate::cli) const CRATES: [&str; 1] = ["rust_out"];
+pub const CRATES: [&str; 1] = ["rust_out"];
 /// The name of a test that stands for all examples of a package.
 pub(super) const ALL: &str = "all";
 /// The name of one that no example is found for.
