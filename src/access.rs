@@ -254,8 +254,16 @@ pub struct RawViolation {
     pub note: String,
     /// An audit let it through.
     pub let_through: bool,
-    /// Innermost frame first.
-    pub backtrace: Vec<RawFrame>,
+    /// Who made it.
+    pub evidence: Evidence<RawFrame>,
+}
+
+/// What shows who made an access, to be attributed by: with raw frames as a worker sees it, with
+/// source-level ones as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Evidence<F> {
+    /// The stack of a wasm guest, innermost frame first.
+    Wasm(Vec<F>),
 }
 
 /// One source-level frame of the guest. An inlined call is a frame of its own. All of it is the

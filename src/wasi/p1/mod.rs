@@ -9,7 +9,7 @@ use super::host::Host;
 use super::table::Entry;
 use super::types::Errno;
 use super::{Stop, clocks, env};
-use crate::access::{Access, Operation, RawFrame, RawViolation};
+use crate::access::{Access, Evidence, Operation, RawFrame, RawViolation};
 use wasmtime::{Caller, Error, Extern, Linker, Memory, Result, WasmBacktrace};
 
 const MODULE: &str = "wasi_snapshot_preview1";
@@ -59,12 +59,12 @@ fn call(
 
 /// Tells the sink of a violation; answers whether the call may be tried again.
 fn report(caller: &mut Caller<'_, Host>, denial: Denial) -> bool {
-    let backtrace = backtrace(caller);
+    let evidence = Evidence::Wasm(backtrace(caller));
     let gate = &mut caller.data_mut().gate;
     let let_through = gate.excuse(&denial);
     let Denial { operation, resource, exception, wall, note, excuse: _ } = denial;
     let access = Access { operation, resource };
-    gate.sink.violation(RawViolation { access, wall, exception, note, let_through, backtrace });
+    gate.sink.violation(RawViolation { access, wall, exception, note, let_through, evidence });
     let_through
 }
 

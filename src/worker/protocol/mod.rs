@@ -5,7 +5,7 @@
 pub mod timings;
 pub mod wire;
 
-use crate::access::{Frame, GrantId, RawFrame, RawViolation};
+use crate::access::{Evidence, Frame, GrantId, RawFrame, RawViolation};
 use crate::compile::{ModuleInfo, Strategy, child::CompileError};
 use crate::kernel::{Enforced, LandlockLevel};
 use crate::policy::{PackagePolicy, Policy};
@@ -310,7 +310,9 @@ impl FromWorker {
             Self::Violation(violation) => {
                 violation.access.resource.bytes().len() <= MAX_TEXT
                     && text(&violation.note)
-                    && violation.backtrace.len() <= MAX_BACKTRACE
+                    && match &violation.evidence {
+                        Evidence::Wasm(frames) => frames.len() <= MAX_BACKTRACE,
+                    }
             }
             Self::Count(number, _) => (*number as usize) < MAX_VIOLATIONS,
             Self::Origin(frames) => frames.len() <= MAX_BACKTRACE,
@@ -339,7 +341,9 @@ impl FromWorker {
 pub(in crate::worker) fn weight(violation: &RawViolation) -> usize {
     violation.access.resource.bytes().len()
         + violation.note.len()
-        + violation.backtrace.len() * size_of::<RawFrame>()
+        + match &violation.evidence {
+            Evidence::Wasm(frames) => size_of_val(&frames[..]),
+        }
 }
 
 /// Cut at a character, to be within [`MAX_TEXT`].
@@ -362,7 +366,7 @@ mod tests {
             exception: None,
             note: "n".repeat(note),
             let_through: false,
-            backtrace: vec![RawFrame { function: 1, offset: 2 }; frames],
+            evidence: Evidence::Wasm(vec![RawFrame { function: 1, offset: 2 }; frames]),
         }))
     }
 
@@ -395,7 +399,8 @@ mod tests {
     fn a_message_of_a_worker_survives_the_wire() {
         let body = postcard::to_stdvec(&violation(5, 3, 2)).unwrap();
         let FromWorker::Violation(back) = wire::decode(&body).unwrap() else { panic!("another message") };
-        assert_eq!((back.access.resource.bytes().len(), back.backtrace.len()), (5, 2));
+        assert_eq!(back.access.resource.bytes().len(), 5);
+        assert_eq!(back.evidence, Evidence::Wasm(vec![RawFrame { function: 1, offset: 2 }; 2]));
         assert!(wire::decode::<FromWorker>(&[&body[..], &[0]].concat()).is_err());
     }
 
