@@ -2,10 +2,9 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
-use crate::kernel::{LandlockLevel, Needs};
+use crate::kernel::{LandlockLevel, Needs, capabilities};
 use crate::runner::{Failure, Setup};
 use rustix::process::{Resource, getrlimit};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Landlock layers of a program's worker.
@@ -50,21 +49,7 @@ pub(super) fn first_look(setup: &Setup, layers: u32) -> Result<(), Failure> {
 
 /// What to say where root works in a folder that only its capabilities open: a guest has none.
 pub(super) fn closed_to_guests(folder: &Path) -> Option<Diagnostic> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let groups = rustix::process::getgroups().unwrap_or_default();
-    let is_closed = |folder: &&Path| {
-        let Ok(found) = folder.metadata() else { return false };
-        let ours = found.gid() == 0 || groups.iter().any(|group| group.as_raw() == found.gid());
-        let bits = match (found.uid(), ours) {
-            (0, _) => found.mode() >> 6,
-            (_, true) => found.mode() >> 3,
-            (_, false) => found.mode(),
-        };
-        bits & 1 == 0
-    };
-    let closed = folder.ancestors().filter(is_closed).last()?;
+    let closed = capabilities::closed_without(folder)?;
     let message = format!("a guest cannot enter `{}`, which belongs to another user", closed.display());
     Some(
         Diagnostic::warning("no-capabilities", message)

@@ -9,21 +9,17 @@
 //! [`seccomp::install()`] with [`seccomp::Profile::Load`], load the artifact, and the profile of what
 //! it runs next. Each filter and each Landlock layer only ever takes away.
 
-pub mod abi;
+pub mod capabilities;
 pub mod folding;
-pub mod plan;
-pub mod predict;
-pub mod rights;
-pub mod status;
-
 pub mod landlock;
 pub mod process;
 pub mod rlimits;
 pub mod seccomp;
+pub mod status;
 pub mod sys;
 
-pub use landlock::{Layer, look, restrict, usable_abi};
-pub use plan::{FileKind, Narrower, NotCovered, Plan, Rule, plan};
-pub use predict::{Answer, predict};
-pub use rights::Rights;
-pub use status::{Enforced, Error, KernelStatus, LandlockLevel, Needs, Unavailable, check, status};
+pub use landlock::{
+    Answer, Enforced, FileKind, LandlockLevel, Layer, Narrower, NotCovered, Plan, Rights, Rule, Unavailable,
+    check, look, plan, predict, restrict, usable_abi,
+};
+pub use status::{Error, KernelStatus, Needs, status};

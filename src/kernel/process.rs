@@ -1,9 +1,7 @@
 //! Attributes of a process that is about to be confined. The empty environment is its spawner's
 //! to give.
 
-use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, Signal};
-use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -18,39 +16,6 @@ pub fn no_new_privs() -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::other("no_new_privs did not stay set"))
-    }
-}
-
-/// Gives up every capability, whoever started this process, root included: what it may do is what any
-/// process of its user may. No later exec brings one back ([`no_new_privs`]), and a process that still has
-/// one cannot be traced, nor its memory reached, by one without (security/commoncap.c,
-/// `cap_ptrace_access_check`).
-///
-/// # Errors
-/// Those of prctl(2) and capset(2), and `Other` if a set does not read back as empty.
-pub fn drop_capabilities() -> io::Result<()> {
-    // Those that the kernel knows, and those of a newer one.
-    for number in 0..64 {
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
-            1 << number,
-        )) {
-            Ok(()) => {}
-            // The kernel knows no more; or who has no `CAP_SETPCAP` keeps a bound on what it cannot gain.
-            Err(Errno::INVAL | Errno::PERM) => break,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    rustix::thread::clear_ambient_capability_set()?;
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    rustix::thread::set_capabilities(None, none)?;
-    if rustix::thread::capabilities(None)? == none {
-        Ok(())
-    } else {
-        Err(io::Error::other("a capability stayed"))
     }
 }
 

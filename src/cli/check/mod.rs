@@ -105,7 +105,7 @@ fn check_one(
         package: package.name.clone(),
         version: package.version.clone(),
         manifest: permissions.manifest,
-        landlock_abi: kernel::abi::used(kernel.landlock_abi).filter(|_| landlock),
+        landlock_abi: kernel::landlock::abi::used(kernel.landlock_abi).filter(|_| landlock),
         landlock_missing: kernel::Enforced::of(kernel.landlock_abi).missing,
         seccomp: kernel.seccomp,
         entries,

@@ -2,7 +2,7 @@
 
 use super::Checked;
 use crate::access::{GrantId, OperationSet};
-use crate::kernel::{self, Enforced, FileKind, KernelStatus, Plan, abi};
+use crate::kernel::{self, Enforced, FileKind, KernelStatus, Plan, landlock::abi};
 use crate::policy::{
     Bindings, ExceptionKind, Grant, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
 };

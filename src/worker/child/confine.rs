@@ -1,6 +1,6 @@
 //! The worker's side: giving everything up, in the one right order, while there is one thread.
 
-use crate::kernel::{self, Enforced, Error, landlock, process, rlimits, seccomp};
+use crate::kernel::{self, Enforced, Error, capabilities, landlock, process, rlimits, seccomp};
 use crate::policy::Policy;
 use crate::worker::protocol::{Confinement, MAX_TEXT, bounded};
 use rustix::process::Pid;
@@ -43,7 +43,7 @@ const OWN_FILES: u64 = 64;
 /// Tied to `parent` and unable to gain anything.
 pub(in crate::worker) fn settle(parent: Pid) -> Result<(), Unconfined> {
     process::no_new_privs().map_err(|e| Unconfined::failed("no_new_privs", e))?;
-    process::drop_capabilities().map_err(|e| Unconfined::failed("capabilities", e))?;
+    capabilities::give_up().map_err(|e| Unconfined::failed("capabilities", e))?;
     process::die_with_parent(parent).map_err(|e| Unconfined::failed("parent death signal", e))?;
     process::set_not_dumpable().map_err(|e| Unconfined::failed("dumpable", e))
 }

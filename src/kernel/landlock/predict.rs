@@ -53,7 +53,7 @@ fn parent(path: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
     use crate::access::GrantId;
-    use crate::kernel::Rule;
+    use crate::kernel::landlock::Rule;
 
     #[test]
     fn rights_reach_down_from_directories_and_nowhere_else() {
