@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
-use crate::kernel::{LandlockLevel, Needs, capabilities};
+use crate::kernel::{Needs, capabilities};
 use crate::runner::{Failure, Setup};
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
@@ -23,9 +23,7 @@ const OPEN_FILES: u64 = 64;
 /// # Errors
 /// The kernel cannot confine as it is asked to (69), or this process may use too little (70).
 pub(super) fn first_look(setup: &Setup, layers: u32) -> Result<(), Failure> {
-    let walls = setup.walls.effective();
-    let level = if walls.landlock { setup.landlock } else { LandlockLevel::Off };
-    let needs = Needs { level, layers, seccomp: walls.seccomp };
+    let needs = Needs { level: setup.landlock, layers, walls: setup.walls };
     needs.look().map_err(|lack| Failure::new(ExitStatus::Unavailable, *lack))?;
     let space = getrlimit(Resource::As).current.filter(|space| *space < ADDRESS_SPACE);
     if let Some(space) = space {

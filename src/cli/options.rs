@@ -2,10 +2,9 @@
 
 use super::args::{CargoArgs, Color, Compiler, Landlock, OutputArgs, PolicyArgs, WallArgs};
 use crate::cargo::CargoFlags;
-use crate::kernel::LandlockLevel;
+use crate::kernel::{LandlockLevel, Walls};
 use crate::policy::{CommandLineGrants, Flag};
 use crate::runner::{Setup, StrategyChoice};
-use crate::worker::protocol::Walls;
 
 /// Cargo's flags, colour and loudness included, which are ours as well as cargo's.
 pub(super) fn cargo_flags(cargo: &CargoArgs, output: &OutputArgs) -> CargoFlags {
@@ -84,11 +83,8 @@ pub(super) fn ci() -> bool {
 
 #[cfg(feature = "test-walls")]
 fn standing(walls: &WallArgs) -> Walls {
-    walls.walls.as_ref().map_or(Walls::ALL, |names| Walls {
-        wasi: names.iter().any(|name| name == "wasi"),
-        landlock: names.iter().any(|name| name == "landlock"),
-        seccomp: names.iter().any(|name| name == "seccomp"),
-    })
+    let named = |names: &Vec<String>| Walls::only(|wall| names.contains(&wall.to_string()));
+    walls.walls.as_ref().map_or(Walls::ALL, named)
 }
 
 #[cfg(not(feature = "test-walls"))]

@@ -1,9 +1,48 @@
 //! Attributes of a process that is about to be confined. The empty environment is its spawner's
 //! to give.
 
+use super::capabilities;
+use super::status::Error;
 use rustix::process::{DumpableBehavior, Pid, Signal};
+use serde::{Deserialize, Serialize};
 use std::io;
+use std::num::NonZeroI32;
 use std::os::fd::BorrowedFd;
+
+/// Attributes that take something away. The empty set changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// It has no capability, gains no privilege, and cannot be looked into by others of its user.
+    pub powerless: bool,
+    /// It ends with this process, which started it.
+    pub dies_with: Option<NonZeroI32>,
+    /// It has no terminal, and gets no signal of one.
+    pub own_session: bool,
+}
+
+impl Attributes {
+    /// Puts them in force.
+    ///
+    /// # Errors
+    /// [`Error::Process`].
+    pub fn apply(self) -> Result<(), Error> {
+        let error = |what| move |error| Error::Process(what, error);
+        if self.powerless {
+            no_new_privs().map_err(error("no_new_privs"))?;
+            capabilities::give_up().map_err(error("capabilities"))?;
+        }
+        if let Some(parent) = self.dies_with.and_then(|id| Pid::from_raw(id.get())) {
+            die_with_parent(parent).map_err(error("parent death signal"))?;
+        }
+        if self.powerless {
+            set_not_dumpable().map_err(error("dumpable"))?;
+        }
+        if self.own_session {
+            new_session().map_err(error("new session"))?;
+        }
+        Ok(())
+    }
+}
 
 /// No later exec gains privileges, neither from a set-user-ID bit nor from file capabilities. Landlock
 /// and seccomp need it.

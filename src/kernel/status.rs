@@ -1,6 +1,8 @@
 //! What this kernel can enforce, what a command needs of it, and what is wrong if the two differ.
 
-use super::landlock::{LandlockLevel, Unavailable, check};
+use super::landlock::{Enforced, LandlockLevel, Unavailable, abi, check};
+use super::wall::Walls;
+use crate::access::Wall;
 use crate::diagnostic::Diagnostic;
 use std::fmt;
 use std::path::PathBuf;
@@ -25,6 +27,23 @@ pub fn status() -> KernelStatus {
     }
 }
 
+impl KernelStatus {
+    /// What there is of a wall, for people. `None` if it asks nothing of the kernel.
+    pub fn words(&self, wall: Wall) -> Option<String> {
+        match wall {
+            Wall::Wasi => None,
+            Wall::Landlock => {
+                let used = abi::used(self.landlock_abi);
+                let landlock =
+                    used.map_or("no landlock".to_owned(), |abi| abi::in_words(abi, self.landlock_abi));
+                let missing = Enforced::of(self.landlock_abi).missing.join(", ");
+                Some(if missing.is_empty() { landlock } else { format!("{landlock} (without {missing})") })
+            }
+            Wall::Seccomp => Some(if self.seccomp { "seccomp" } else { "no seccomp" }.to_owned()),
+        }
+    }
+}
+
 /// What a command needs of the system before there is a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
@@ -32,8 +51,8 @@ pub struct Needs {
     pub level: LandlockLevel,
     /// Landlock layers that its processes stack.
     pub layers: u32,
-    /// Whether it filters system calls.
-    pub seccomp: bool,
+    /// Which walls must stand.
+    pub walls: Walls,
 }
 
 impl Needs {
@@ -45,15 +64,25 @@ impl Needs {
     /// What is missing (exit status 69), with what to do about it.
     pub fn look(&self) -> Result<(), Box<Diagnostic>> {
         let status = status();
-        check(self.level, status.landlock_abi).map_err(|unavailable| Box::new(unavailable.diagnostic()))?;
-        if self.seccomp && !status.seccomp {
-            let message = "this system offers no seccomp filters that kill a process; nothing was run";
-            return Err(Box::new(
-                Diagnostic::error("seccomp-unavailable", message)
-                    .help("use Linux 4.14 or newer on x86-64 or arm64; in a container, its own filter must allow `seccomp`"),
-            ));
+        let level = self.walls.level(self.level);
+        for wall in Wall::all().filter(|wall| self.walls.stands(*wall)) {
+            match wall {
+                Wall::Wasi => {}
+                Wall::Landlock => {
+                    check(level, status.landlock_abi).map_err(|lack| Box::new(lack.diagnostic()))?
+                }
+                Wall::Seccomp if status.seccomp => {}
+                Wall::Seccomp => {
+                    let message =
+                        "this system offers no seccomp filters that kill a process; nothing was run";
+                    return Err(Box::new(
+                        Diagnostic::error("seccomp-unavailable", message)
+                            .help("use Linux 4.14 or newer on x86-64 or arm64; in a container, its own filter must allow `seccomp`"),
+                    ));
+                }
+            }
         }
-        if self.level != LandlockLevel::Off && !super::landlock::has_room_for(self.layers) {
+        if level != LandlockLevel::Off && !super::landlock::has_room_for(self.layers) {
             return Err(Box::new(
                 Diagnostic::error("landlock-unavailable", format!("{NO_LAYERS}; nothing was run"))
                     .note("sandboxes around this command, such as those of agents and CI steps, put layers on what they start")
@@ -88,6 +117,8 @@ pub enum Error {
     Path(PathBuf, std::io::Error),
     /// The path of a rule was a directory when the plan was made and is none now, or the reverse.
     Changed(PathBuf),
+    /// An attribute or limit of the process, by its name.
+    Process(&'static str, std::io::Error),
     /// The kernel refused a ruleset, a rule, a filter or an attribute.
     Refused(String),
     /// The kernel accepted everything and says that not all of it is in force.
@@ -114,6 +145,7 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
+            Self::Process(what, error) => write!(f, "{what}: {error}"),
             Self::Refused(what) => write!(f, "the kernel refused a confinement: {what}"),
             Self::NotEnforced(what) => write!(f, "a confinement is not in force: {what}"),
         }

@@ -20,8 +20,7 @@ pub use prepare::{
     tier_up,
 };
 
-use crate::worker::protocol::Walls;
-use crate::worker::supervisor::LandlockLevel;
+use crate::worker::supervisor::{LandlockLevel, Walls};
 
 /// How guests are compiled and confined.
 #[derive(Clone, Copy, Debug)]

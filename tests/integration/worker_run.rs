@@ -5,8 +5,8 @@ use cargo_sandbox::access::{
 };
 use cargo_sandbox::compile::{Cache, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
+use cargo_sandbox::kernel::Walls;
 use cargo_sandbox::policy::{Bindings, PackagePolicy, Policy, Scope, TargetKind};
-use cargo_sandbox::worker::protocol::Walls;
 use cargo_sandbox::worker::supervisor::{Confined, RunJob, RunListener, RunResult, Symboliser, WorkerError};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -181,9 +181,9 @@ fn each_wall_alone_stops_a_file_from_being_created() {
     let granted = [(OperationSet::FS_WRITE, dir_name, Scope::Always)];
     assert!(create(Walls::ALL, &granted, "granted"));
     assert!(!create(Walls::ALL, &[], "all"));
-    assert!(!create(Walls { landlock: false, ..Walls::ALL }, &[], "no-landlock"));
-    assert!(!create(Walls { wasi: false, ..Walls::ALL }, &[], "no-wasi"));
-    assert!(create(Walls { wasi: false, landlock: false, seccomp: true }, &[], "neither"));
+    assert!(!create(Walls::ALL.without(Wall::Landlock), &[], "no-landlock"));
+    assert!(!create(Walls::ALL.without(Wall::Wasi), &[], "no-wasi"));
+    assert!(create(Walls::only(|wall| wall == Wall::Seccomp), &[], "neither"));
 }
 
 #[test]

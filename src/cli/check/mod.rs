@@ -5,17 +5,18 @@ mod table;
 use super::args::{CheckArgs, MessageFormat};
 use super::output::Outputs;
 use super::{options, policies, run};
+use crate::access::Wall;
 use crate::cargo::metadata::{Package, Workspace};
 use crate::cargo::select;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
-use crate::kernel;
+use crate::kernel::{self, KernelStatus};
 use crate::policy::lint::{About, lint};
 use crate::policy::{MOST_MISTAKES, PackagePolicy, Provenance};
 use crate::report::escape;
 use crate::runner::Failure;
 use crate::runner::fs_lookup::Disk;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -32,7 +33,12 @@ struct Checked {
     landlock_missing: Vec<String>,
     seccomp: bool,
     entries: Vec<table::Row>,
-    not_covered: Vec<String>,
+    #[serde(serialize_with = "without_walls")]
+    not_covered: Vec<(Wall, String)>,
+}
+
+fn without_walls<S: Serializer>(not_covered: &[(Wall, String)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(not_covered.iter().map(|(_, what)| what))
 }
 
 /// `cargo sandbox check`.
@@ -91,7 +97,7 @@ fn check_one(
     args: &CheckArgs,
     workspace: &Workspace,
     package: &Package,
-    kernel: &kernel::KernelStatus,
+    kernel: &KernelStatus,
 ) -> Result<(Checked, Vec<Diagnostic>), Failure> {
     let mut permissions = policies::load(workspace, package, &args.policy)?;
     let mut messages = std::mem::take(&mut permissions.warnings);
@@ -99,15 +105,17 @@ fn check_one(
     messages.extend(lints(&permissions.policy, &permissions.places, &files));
     let landlock = options::setup(&args.walls, false).landlock != kernel::LandlockLevel::Off;
     let abi = if landlock { kernel::usable_abi() } else { 0 };
+    // Without `..`: what the kernel has of another wall is told here, too.
+    let KernelStatus { landlock_abi, seccomp } = *kernel;
     let (entries, not_covered) = table::rows(&permissions.policy, &permissions.places, abi);
     let checked = Checked {
         reason: "sandbox-check",
         package: package.name.clone(),
         version: package.version.clone(),
         manifest: permissions.manifest,
-        landlock_abi: kernel::landlock::abi::used(kernel.landlock_abi).filter(|_| landlock),
-        landlock_missing: kernel::Enforced::of(kernel.landlock_abi).missing,
-        seccomp: kernel.seccomp,
+        landlock_abi: kernel::landlock::abi::used(landlock_abi).filter(|_| landlock),
+        landlock_missing: kernel::Enforced::of(landlock_abi).missing,
+        seccomp,
         entries,
         not_covered,
     };

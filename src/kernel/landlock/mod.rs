@@ -9,7 +9,7 @@ mod rights;
 
 pub use level::{Enforced, LandlockLevel, Unavailable, check};
 pub use plan::{FileKind, Narrower, NotCovered, Plan, Rule, plan};
-pub use predict::{Answer, predict};
+pub use predict::predict;
 pub use rights::Rights;
 
 use super::status::{Error, status};

@@ -4,17 +4,7 @@
 use super::plan::{FileKind, Plan};
 use super::rights::Rights;
 use crate::access::Operation;
-
-/// What Landlock will say to an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It lets it through.
-    Allows,
-    /// It denies it.
-    Denies,
-    /// It does not look at such accesses.
-    NotChecked,
-}
+use crate::kernel::wall::Answer;
 
 /// What Landlock says to `operation` on an absolute path without links. `look` is what is there.
 pub fn predict(plan: &Plan, operation: Operation, path: &[u8], look: FileKind) -> Answer {

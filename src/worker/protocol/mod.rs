@@ -7,7 +7,7 @@ pub mod wire;
 
 use crate::access::{Evidence, Frame, GrantId, RawFrame, RawViolation};
 use crate::compile::{ModuleInfo, Strategy, child::CompileError};
-use crate::kernel::{Enforced, LandlockLevel};
+use crate::kernel::{Enforced, LandlockLevel, Walls};
 use crate::policy::{PackagePolicy, Policy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -35,33 +35,6 @@ pub(in crate::worker) const MAX_CODE: u64 = 1 << 30;
 pub(in crate::worker) const EARLY_ARGUMENT: &str = "early";
 /// See [`COMPILE_SPACE`].
 pub(in crate::worker) const COMPILE_MEMORY: u64 = 3 << 30;
-
-/// Which walls stand. Other than [`ALL`](Self::ALL) only in builds with the feature `test-walls`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Walls {
-    /// Our own host functions.
-    pub wasi: bool,
-    /// Landlock.
-    pub landlock: bool,
-    /// The system call filter.
-    pub seccomp: bool,
-}
-
-impl Walls {
-    /// All three.
-    pub const ALL: Self = Self { wasi: true, landlock: true, seccomp: true };
-
-    /// What is really switched off: nothing, but in test builds.
-    pub const fn effective(self) -> Self {
-        if cfg!(feature = "test-walls") { self } else { Self::ALL }
-    }
-}
-
-impl Default for Walls {
-    fn default() -> Self {
-        Self::ALL
-    }
-}
 
 /// How directories are offered to the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

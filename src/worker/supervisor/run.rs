@@ -7,12 +7,10 @@ use super::spawn::{Launcher, Process, Streams, in_words, message, timespec};
 use crate::access::{RawFrame, RawViolation};
 use crate::compile::Strategy;
 use crate::event::{GuestOutcome, KernelReport};
-use crate::kernel::{self, Enforced, LandlockLevel};
+use crate::kernel::{self, Enforced, LandlockLevel, Walls};
 use crate::policy::Policy;
 use crate::worker::protocol::wire::{Progress, WireError};
-use crate::worker::protocol::{
-    Confinement, Ended, FromWorker, Layout, RunTask, Stage, Task, ToWorker, Walls,
-};
+use crate::worker::protocol::{Confinement, Ended, FromWorker, Layout, RunTask, Stage, Task, ToWorker};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::fmt;
