@@ -208,10 +208,9 @@ pub enum Decision {
     Hidden(ExceptionId),
 }
 
-/// The layer that stopped an access.
+/// A layer that enforces, and may have stopped an access. In the order in which they are put up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum Wall {
     /// Our own host functions: exact.
     Wasi,
@@ -221,9 +220,22 @@ pub enum Wall {
     Seccomp,
 }
 
+impl Wall {
+    /// Every wall, in their order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        // The compiler asks whoever adds one where it stands.
+        let next = |wall: &Self| match wall {
+            Self::Wasi => Some(Self::Landlock),
+            Self::Landlock => Some(Self::Seccomp),
+            Self::Seccomp => None,
+        };
+        std::iter::successors(Some(Self::Wasi), next)
+    }
+}
+
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Wasi => "wasi",
             Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
@@ -254,8 +266,16 @@ pub struct RawViolation {
     pub note: String,
     /// An audit let it through.
     pub let_through: bool,
-    /// Innermost frame first.
-    pub backtrace: Vec<RawFrame>,
+    /// Who made it.
+    pub evidence: Evidence<RawFrame>,
+}
+
+/// What shows who made an access, to be attributed by: with raw frames as a worker sees it, with
+/// source-level ones as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Evidence<F> {
+    /// The stack of a wasm guest, innermost frame first.
+    Wasm(Vec<F>),
 }
 
 /// One source-level frame of the guest. An inlined call is a frame of its own. All of it is the

@@ -3,7 +3,7 @@
 //! These are the crate's own words. The wire formats (JSON, JUnit, SARIF, …) are separate types in
 //! `report`, versioned on their own.
 
-use crate::access::{Access, Frame, Origin, Wall};
+use crate::access::{Access, Evidence, Frame, Origin, Wall};
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::policy::Suggestion;
@@ -178,8 +178,8 @@ pub struct Violation {
     pub origin: Option<Origin>,
     /// The origin's source line, checked and read by the supervisor, if it could be.
     pub snippet: Option<Snippet>,
-    /// All frames, innermost first.
-    pub backtrace: Vec<Frame>,
+    /// Who made it.
+    pub evidence: Evidence<Frame>,
     /// What would allow it, if anything may.
     pub suggestion: Option<Suggestion>,
     /// Audit: it was allowed all the same.

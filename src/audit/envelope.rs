@@ -279,7 +279,7 @@ mod tests {
                 exception: None,
                 note: String::new(),
                 let_through,
-                backtrace: Vec::new(),
+                evidence: crate::access::Evidence::Wasm(Vec::new()),
             };
             super::let_through(&decider, &violation)
         };

@@ -2,10 +2,9 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
-use crate::kernel::{LandlockLevel, Needs};
+use crate::kernel::{Needs, capabilities};
 use crate::runner::{Failure, Setup};
 use rustix::process::{Resource, getrlimit};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Landlock layers of a program's worker.
@@ -24,9 +23,7 @@ const OPEN_FILES: u64 = 64;
 /// # Errors
 /// The kernel cannot confine as it is asked to (69), or this process may use too little (70).
 pub(super) fn first_look(setup: &Setup, layers: u32) -> Result<(), Failure> {
-    let walls = setup.walls.effective();
-    let level = if walls.landlock { setup.landlock } else { LandlockLevel::Off };
-    let needs = Needs { level, layers, seccomp: walls.seccomp };
+    let needs = Needs { level: setup.landlock, layers, walls: setup.walls };
     needs.look().map_err(|lack| Failure::new(ExitStatus::Unavailable, *lack))?;
     let space = getrlimit(Resource::As).current.filter(|space| *space < ADDRESS_SPACE);
     if let Some(space) = space {
@@ -50,21 +47,7 @@ pub(super) fn first_look(setup: &Setup, layers: u32) -> Result<(), Failure> {
 
 /// What to say where root works in a folder that only its capabilities open: a guest has none.
 pub(super) fn closed_to_guests(folder: &Path) -> Option<Diagnostic> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let groups = rustix::process::getgroups().unwrap_or_default();
-    let is_closed = |folder: &&Path| {
-        let Ok(found) = folder.metadata() else { return false };
-        let ours = found.gid() == 0 || groups.iter().any(|group| group.as_raw() == found.gid());
-        let bits = match (found.uid(), ours) {
-            (0, _) => found.mode() >> 6,
-            (_, true) => found.mode() >> 3,
-            (_, false) => found.mode(),
-        };
-        bits & 1 == 0
-    };
-    let closed = folder.ancestors().filter(is_closed).last()?;
+    let closed = capabilities::closed_without(folder)?;
     let message = format!("a guest cannot enter `{}`, which belongs to another user", closed.display());
     Some(
         Diagnostic::warning("no-capabilities", message)

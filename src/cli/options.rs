@@ -2,10 +2,9 @@
 
 use super::args::{CargoArgs, Color, Compiler, Landlock, OutputArgs, PolicyArgs, TestArgs, WallArgs};
 use crate::cargo::CargoFlags;
-use crate::kernel::LandlockLevel;
+use crate::kernel::{LandlockLevel, Walls};
 use crate::policy::{CommandLineGrants, Flag};
 use crate::runner::{GuestOptions, PolicyOptions, Setup, StrategyChoice};
-use crate::worker::protocol::Walls;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -149,11 +148,8 @@ pub(super) fn ci() -> bool {
 
 #[cfg(feature = "test-walls")]
 fn standing(named: Option<&[String]>) -> Walls {
-    named.map_or(Walls::ALL, |names| Walls {
-        wasi: names.iter().any(|name| name == "wasi"),
-        landlock: names.iter().any(|name| name == "landlock"),
-        seccomp: names.iter().any(|name| name == "seccomp"),
-    })
+    let only = |names: &[String]| Walls::only(|wall| names.contains(&wall.to_string()));
+    named.map_or(Walls::ALL, only)
 }
 
 #[cfg(test)]

@@ -6,19 +6,19 @@ use super::options;
 use super::output::print;
 use super::policies::Permissions;
 use super::session::{Asked, Session};
-use crate::access::{Access, Decision, GrantId, Operation, Resource};
+use crate::access::{Access, Decision, GrantId, Operation, Resource, Wall};
 use crate::cargo::metadata::Package;
 use crate::cargo::select;
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
-use crate::kernel::{self, LandlockLevel};
+use crate::kernel::{self, Answer, FileKind, LandlockLevel, Planned};
 use crate::policy::{
     self, Bindings, Decider, ExceptionKind, Grant, Lookup, Policy, Provenance, Scope, Target, TargetKind,
 };
 use crate::report::escape;
 use crate::runner::Failure;
 use crate::runner::fs_lookup::Disk;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -36,10 +36,29 @@ struct Why {
     decision: &'static str,
     /// The grants or the exception that decide it.
     because: Vec<Because>,
-    /// `allows`, `denies`, `not-checked` or `off`.
-    landlock: &'static str,
-    /// What the wall lets through beyond the policy, if that matters here.
-    landlock_wider: Vec<String>,
+    #[serde(flatten, serialize_with = "by_wall")]
+    walls: Vec<Said>,
+}
+
+/// What a wall says.
+#[derive(Debug)]
+struct Said {
+    wall: Wall,
+    answer: Answer,
+    /// What it lets through beyond the policy, if that matters here.
+    wider: Vec<String>,
+}
+
+/// Those that look at accesses, but for the first, whose answer is the decision.
+fn by_wall<S: Serializer>(walls: &[Said], to: S) -> Result<S::Ok, S::Error> {
+    let mut map = to.serialize_map(None)?;
+    for Said { wall, answer, wider } in walls {
+        if *wall != Wall::Wasi && *answer != Answer::Blind {
+            map.serialize_entry(wall, answer.key())?;
+            map.serialize_entry(&format!("{wall}_wider"), wider)?;
+        }
+    }
+    map.end()
 }
 
 #[derive(Debug, Serialize)]
@@ -202,8 +221,6 @@ fn explain(
             ("denied", Vec::new())
         }
     };
-    let allowed = word == "allowed";
-    let (landlock, landlock_wider) = landlock(level, permissions, policy, access, target, allowed);
     let why = Why {
         reason: "sandbox-why",
         package: permissions.policy.package.clone(),
@@ -212,8 +229,7 @@ fn explain(
         allowed: matches!(decision, Decision::Allowed(_)),
         decision: word,
         because: reasons,
-        landlock,
-        landlock_wider,
+        walls: walls(level, permissions, policy, access, target, word == "allowed"),
     };
     (why, covered, help)
 }
@@ -228,40 +244,32 @@ fn able_by<'p>(policy: &'p Policy, access: &Access) -> Vec<&'p Grant> {
     policy.grants.iter().filter(|grant| !grant.by.is_empty()).filter(alone).collect()
 }
 
-fn landlock(
+/// What each wall says.
+fn walls(
     level: LandlockLevel,
     permissions: &Permissions,
     policy: &Policy,
     access: &Access,
     target: &Target<'_>,
     allowed: bool,
-) -> (&'static str, Vec<String>) {
-    let abi = kernel::usable_abi();
-    if level == LandlockLevel::Off || abi == 0 {
-        return ("off", Vec::new());
-    }
-    let Resource::Path(path) = &access.resource else { return ("not-checked", Vec::new()) };
+) -> Vec<Said> {
+    let abi = if level == LandlockLevel::Off { 0 } else { kernel::usable_abi() };
     // A test's process has the layer of its own policy on top of that of all tests.
-    let plan = kernel::plan(policy, abi, &check::look);
-    let look = check::look(path);
-    let mut answer = kernel::predict(&plan, access.operation, path, look);
-    if target.test.is_some() && answer == kernel::Answer::Allows {
-        let all = cut(&permissions.policy, &Scope::Test, target.bind);
-        if all.grants.len() >= policy.grants.len() {
-            answer = kernel::predict(&kernel::plan(&all, abi, &check::look), access.operation, path, look);
-        }
-    }
-    let wider = plan.rules.iter().filter(|rule| {
-        let beneath = path.strip_prefix(rule.path.as_slice());
-        beneath.is_some_and(|rest| rest.is_empty() || rule.path == b"/" || rest[0] == b'/')
-    });
-    let wider: Vec<String> = wider.filter_map(|rule| rule.overgrant.clone()).collect();
-    match answer {
-        kernel::Answer::Allows if allowed => ("allows", Vec::new()),
-        kernel::Answer::Allows => ("allows", wider),
-        kernel::Answer::Denies => ("denies", Vec::new()),
-        kernel::Answer::NotChecked => ("not-checked", Vec::new()),
-    }
+    let all = target.test.map(|_| cut(&permissions.policy, &Scope::Test, target.bind));
+    let inherited: Vec<Policy> =
+        all.into_iter().filter(|all| all.grants.len() >= policy.grants.len()).collect();
+    let look = match &access.resource {
+        Resource::Path(path) => check::look(path),
+        _ => FileKind::Missing,
+    };
+    let said = |wall| {
+        let planned = Planned::new(wall, policy, &inherited, abi, &check::look);
+        let answer = planned.predict(access, look);
+        let beyond = answer == Answer::Allows && !allowed;
+        let wider = if beyond { planned.overgrants(access.resource.bytes()) } else { Vec::new() };
+        Said { wall, answer, wider }
+    };
+    Wall::all().map(said).collect()
 }
 
 /// The answer for people. `covered` says that it is only denied as a protected place.
@@ -300,23 +308,13 @@ fn render(why: &Why, covered: bool, help: &[String], permissions: &Permissions) 
         let names = if covered { "names it as a protected place" } else { "covers it" };
         _ = writeln!(text, "  no grant of {} {names}", line(&permissions.policy.package));
     }
-    let wasi = match why.decision {
-        "allowed" => "allows it",
-        "hidden" => "hides it",
-        "depends-on-origin" => "decides by the crate it originates from",
-        _ => "denies it",
-    };
-    let landlock = match why.landlock {
-        "allows" if why.landlock_wider.is_empty() => "allows it".to_owned(),
-        "allows" => format!("lets it through: {}", line(&why.landlock_wider.join("; "))),
-        "denies" => "denies it".to_owned(),
-        "off" => "is off or missing".to_owned(),
-        _ => "does not check it".to_owned(),
-    };
-    _ = writeln!(
-        text,
-        "  wasi      {wasi}\n  landlock  {landlock}\n  seccomp   does not look at paths or names"
-    );
+    for Said { wall, answer, wider } in &why.walls {
+        let words = match answer {
+            Answer::Allows if !wider.is_empty() => format!("lets it through: {}", line(&wider.join("; "))),
+            answer => answer.words().to_owned(),
+        };
+        _ = writeln!(text, "  {wall:<9} {words}");
+    }
     for help in help {
         _ = writeln!(text, "  {}", escape::block(help.as_bytes()).replace('\n', "\n  "));
     }

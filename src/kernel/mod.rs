@@ -1,29 +1,26 @@
-//! Walls 2 and 3: Landlock, seccomp and resource limits on a process, and the few process
-//! attributes that go with them.
+//! What the kernel can put around a process: Landlock, seccomp, resource limits and a few attributes. And the list of
+//! the walls, of which it holds all but the first.
 //!
-//! [`plan()`] turns a policy into Landlock rules without touching anything; [`restrict()`] enforces
-//! them on the calling thread and its later children. Nothing in here is best effort: what was
-//! asked for and cannot be enforced is an error.
-//!
-//! The order in a worker, while it is single-threaded: [`process`], [`rlimits`], [`restrict()`],
-//! [`seccomp::install()`] with [`seccomp::Profile::Load`], load the artifact, and the profile of what
-//! it runs next. Each filter and each Landlock layer only ever takes away.
+//! An [`Enclosure`] says as plain data what a process is enclosed in, and puts it in force in one order: attributes,
+//! [`rlimits`], [`landlock`], [`seccomp`]. [`wall`] says what each wall makes of a policy. Nothing in here is best
+//! effort: what was asked for and cannot be enforced is an error. Each part only ever takes away, so that a process
+//! can be enclosed further: a worker is before it loads an artifact, and again before it runs it.
 
-pub mod abi;
+pub mod capabilities;
+pub mod enclosure;
 pub mod folding;
-pub mod plan;
-pub mod predict;
-pub mod rights;
-pub mod status;
-
 pub mod landlock;
 pub mod process;
 pub mod rlimits;
 pub mod seccomp;
+pub mod status;
 pub mod sys;
+pub mod wall;
 
-pub use landlock::{Layer, look, restrict, usable_abi};
-pub use plan::{FileKind, Narrower, NotCovered, Plan, Rule, plan};
-pub use predict::{Answer, predict};
-pub use rights::Rights;
-pub use status::{Enforced, Error, KernelStatus, LandlockLevel, Needs, Unavailable, check, status};
+pub use enclosure::{Enclosure, Files, Prepared};
+pub use landlock::{
+    Enforced, FileKind, LandlockLevel, Layer, Narrower, NotCovered, Plan, Rights, Rule, Unavailable, check,
+    look, plan, predict, restrict, usable_abi,
+};
+pub use status::{Error, KernelStatus, Needs, status};
+pub use wall::{Answer, Planned, Verdict, Walls};

@@ -1,11 +1,48 @@
 //! Attributes of a process that is about to be confined. The empty environment is its spawner's
 //! to give.
 
-use rustix::io::Errno;
+use super::capabilities;
+use super::status::Error;
 use rustix::process::{DumpableBehavior, Pid, Signal};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use serde::{Deserialize, Serialize};
 use std::io;
+use std::num::NonZeroI32;
 use std::os::fd::BorrowedFd;
+
+/// Attributes that take something away. The empty set changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// It has no capability, gains no privilege, and cannot be looked into by others of its user.
+    pub powerless: bool,
+    /// It ends with this process, which started it.
+    pub dies_with: Option<NonZeroI32>,
+    /// It has no terminal, and gets no signal of one.
+    pub own_session: bool,
+}
+
+impl Attributes {
+    /// Puts them in force.
+    ///
+    /// # Errors
+    /// [`Error::Process`].
+    pub fn apply(self) -> Result<(), Error> {
+        let error = |what| move |error| Error::Process(what, error);
+        if self.powerless {
+            no_new_privs().map_err(error("no_new_privs"))?;
+            capabilities::give_up().map_err(error("capabilities"))?;
+        }
+        if let Some(parent) = self.dies_with.and_then(|id| Pid::from_raw(id.get())) {
+            die_with_parent(parent).map_err(error("parent death signal"))?;
+        }
+        if self.powerless {
+            set_not_dumpable().map_err(error("dumpable"))?;
+        }
+        if self.own_session {
+            new_session().map_err(error("new session"))?;
+        }
+        Ok(())
+    }
+}
 
 /// No later exec gains privileges, neither from a set-user-ID bit nor from file capabilities. Landlock
 /// and seccomp need it.
@@ -18,39 +55,6 @@ pub fn no_new_privs() -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::other("no_new_privs did not stay set"))
-    }
-}
-
-/// Gives up every capability, whoever started this process, root included: what it may do is what any
-/// process of its user may. No later exec brings one back ([`no_new_privs`]), and a process that still has
-/// one cannot be traced, nor its memory reached, by one without (security/commoncap.c,
-/// `cap_ptrace_access_check`).
-///
-/// # Errors
-/// Those of prctl(2) and capset(2), and `Other` if a set does not read back as empty.
-pub fn drop_capabilities() -> io::Result<()> {
-    // Those that the kernel knows, and those of a newer one.
-    for number in 0..64 {
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
-            1 << number,
-        )) {
-            Ok(()) => {}
-            // The kernel knows no more; or who has no `CAP_SETPCAP` keeps a bound on what it cannot gain.
-            Err(Errno::INVAL | Errno::PERM) => break,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    rustix::thread::clear_ambient_capability_set()?;
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    rustix::thread::set_capabilities(None, none)?;
-    if rustix::thread::capabilities(None)? == none {
-        Ok(())
-    } else {
-        Err(io::Error::other("a capability stayed"))
     }
 }
 

@@ -4,10 +4,11 @@
 //! left as it is: a guest's stack is wasmtime's own.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 use std::io;
 
 /// What a process may use up. `None` leaves a limit as it is; core dumps are always off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimits {
     /// Open descriptors, ours included.
     pub open_files: Option<u64>,

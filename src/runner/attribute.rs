@@ -2,7 +2,7 @@
 //! it, and which line of TOML would allow it.
 
 use super::source::read_snippet;
-use crate::access::{Frame, Origin, RawFrame, RawViolation};
+use crate::access::{Evidence, Frame, Origin, RawFrame, RawViolation};
 use crate::cargo::owner::{Packages, of_registry};
 use crate::compile::ModuleInfo;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -102,7 +102,7 @@ impl<'a> Attribution<'a> {
         Some(Origin { package, version, frame })
     }
 
-    /// The violation in words. Its backtrace must have been [learned](Self::learn).
+    /// The violation in words. Its [`stack`] must have been [learned](Self::learn).
     pub fn violation(
         &self,
         raw: &RawViolation,
@@ -110,8 +110,12 @@ impl<'a> Attribution<'a> {
         test: Option<&str>,
         suggestion: Option<Suggestion>,
     ) -> Violation {
-        let backtrace = self.frames(&raw.backtrace);
-        let origin = self.origin(&backtrace);
+        let (origin, evidence) = match &raw.evidence {
+            Evidence::Wasm(frames) => {
+                let backtrace = self.frames(frames);
+                (self.origin(&backtrace), Evidence::Wasm(self.told(backtrace)))
+            }
+        };
         let exception = raw.exception.and_then(|id| self.policy.exceptions.get(id.0 as usize));
         Violation {
             access: raw.access.clone(),
@@ -123,7 +127,7 @@ impl<'a> Attribution<'a> {
             test: test.map(str::to_owned),
             snippet: origin.as_ref().and_then(|origin| self.snippet(&origin.frame)),
             origin,
-            backtrace: self.told(backtrace),
+            evidence,
             suggestion,
             allowed: self.audit,
         }
@@ -138,6 +142,13 @@ impl<'a> Attribution<'a> {
             read_snippet(&roots, self.workspace, Path::new(file), *line, *column)
         };
         snippets.entry(place).or_insert_with_key(read).clone()
+    }
+}
+
+/// The frames of a violation whose symbols are to be found.
+pub fn stack(raw: &RawViolation) -> &[RawFrame] {
+    match &raw.evidence {
+        Evidence::Wasm(frames) => frames,
     }
 }
 

@@ -22,8 +22,7 @@ pub use prepare::{
 };
 pub use target::Target;
 
-use crate::worker::protocol::Walls;
-use crate::worker::supervisor::LandlockLevel;
+use crate::worker::supervisor::{LandlockLevel, Walls};
 use serde::{Deserialize, Serialize};
 
 /// How guests are compiled and confined.

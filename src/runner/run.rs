@@ -232,7 +232,8 @@ impl Listener<'_, '_> {
             let audit = self.envelope.is_some();
             let mut attribution = Attribution::new(subject.policy, manifest, workspace, &packages, audit);
             let (symboliser, warnings) = (&mut self.symboliser, &mut self.warnings);
-            let backtraces = result.observed.violations.iter().map(|(violation, _)| &violation.backtrace[..]);
+            let backtraces =
+                result.observed.violations.iter().map(|(violation, _)| attribute::stack(violation));
             attribution.learn(backtraces.chain([&result.backtrace[..]]), &mut |frames| {
                 symboliser.symbolise(frames).unwrap_or_else(|warning| {
                     warnings.push(warning);

@@ -1,7 +1,7 @@
 //! What a person sees, as it is.
 
 use crate::report_samples::*;
-use cargo_sandbox::access::{Access, Operation, Resource, Wall};
+use cargo_sandbox::access::{Access, Evidence, Operation, Resource, Wall};
 use cargo_sandbox::event::*;
 use cargo_sandbox::exit_status::ExitStatus;
 use cargo_sandbox::report::Reporter as _;
@@ -112,7 +112,8 @@ fn a_dependency_without_its_source() {
 
 #[test]
 fn an_artifact_without_names() {
-    let violation = Violation { origin: None, snippet: None, backtrace: vec![], ..violation() };
+    let violation =
+        Violation { origin: None, snippet: None, evidence: Evidence::Wasm(vec![]), ..violation() };
     assert_snapshot!(show_violations(vec![violation]), @r#"
     error[fs-read]: unexpected access: read `/etc/passwd`
      |

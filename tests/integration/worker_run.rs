@@ -1,10 +1,13 @@
 //! One guest in one worker: every way to end, and what is known of it.
 use crate::support::{artifact, launcher, package, root, wasm};
-use cargo_sandbox::access::{GrantId, Operation, OperationSet, RawFrame, RawViolation, Resource, Wall};
+use cargo_sandbox::access::{
+    Evidence, GrantId, Operation, OperationSet, RawFrame, RawViolation, Resource, Wall,
+};
 use cargo_sandbox::compile::{Cache, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
+use cargo_sandbox::kernel::Walls;
 use cargo_sandbox::policy::{Bindings, PackagePolicy, Policy, Scope, TargetKind};
-use cargo_sandbox::worker::protocol::{Confinement, RunTask, Walls};
+use cargo_sandbox::worker::protocol::{Confinement, RunTask};
 use cargo_sandbox::worker::supervisor::{RunEnd, RunJob, RunListener, RunResult, Symboliser, WorkerError};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -153,7 +156,7 @@ fn an_ungranted_access_is_reported_once_with_its_count_and_a_granted_one_counts_
     assert_eq!(violation.access.operation, Operation::Read);
     assert_eq!(violation.access.resource, Resource::Path(path.into()));
     assert_eq!(violation.wall, Wall::Wasi);
-    assert!(!violation.backtrace.is_empty());
+    assert_ne!(violation.evidence, Evidence::Wasm(vec![]));
 
     let granted = policy(&package(&[(OperationSet::FS_READ, path, Scope::Always)]));
     let result = run_as(granted, &["a", &path[1..]], confined.clone(), &mut Heard::default()).unwrap();
@@ -183,9 +186,9 @@ fn each_wall_alone_stops_a_file_from_being_created() {
     let granted = [(OperationSet::FS_WRITE, dir_name, Scope::Always)];
     assert!(create(Walls::ALL, &granted, "granted"));
     assert!(!create(Walls::ALL, &[], "all"));
-    assert!(!create(Walls { landlock: false, ..Walls::ALL }, &[], "no-landlock"));
-    assert!(!create(Walls { wasi: false, ..Walls::ALL }, &[], "no-wasi"));
-    assert!(create(Walls { wasi: false, landlock: false, seccomp: true }, &[], "neither"));
+    assert!(!create(Walls::ALL.without(Wall::Landlock), &[], "no-landlock"));
+    assert!(!create(Walls::ALL.without(Wall::Wasi), &[], "no-wasi"));
+    assert!(create(Walls::only(|wall| wall == Wall::Seccomp), &[], "neither"));
 }
 
 #[test]

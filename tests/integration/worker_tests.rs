@@ -1,10 +1,10 @@
 //! Many tests in zygotes: each gets its own end, and none changes another's.
 use crate::support::suite::{Suite, job, on, run, run_artifact, run_in, run_suite, test};
 use crate::support::{artifact, assemble, launcher, package, root};
-use cargo_sandbox::access::{GrantId, OperationSet};
+use cargo_sandbox::access::{GrantId, OperationSet, Wall};
 use cargo_sandbox::compile::{Cache, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
-use cargo_sandbox::kernel::LandlockLevel;
+use cargo_sandbox::kernel::{LandlockLevel, Walls};
 use cargo_sandbox::policy::model::LimitsPatch;
 use cargo_sandbox::policy::{PackagePolicy, Scope};
 use cargo_sandbox::worker::protocol::{InjectedFault, Patch, TestRun};
@@ -174,7 +174,7 @@ fn the_grant_of_a_case_is_its_own_in_the_kernel_too() {
         let artifact = artifact(Strategy::Cranelift);
         let root = root();
         let mut job = job(&artifact, &root, Strategy::Cranelift, package.clone(), None);
-        job.task.confinement.walls.wasi = wasi;
+        job.task.confinement.walls = Walls::only(|wall| wall != Wall::Wasi || wasi);
         let mut pool = TestPool::new(&launcher(), PoolJob { workers: 1, ..job });
         let names = [dir.join(format!("one-{wasi}")), dir.join(format!("two-{wasi}"))];
         let tests = vec![on(1, "create", &names[0]), on(2, "create", &names[1])];

@@ -4,6 +4,7 @@
 //! neither be forked nor confined as a whole. So this is its own harness: each case is a run of this
 //! binary, `__case NAME`. Filters, `--exact` and `--list` are as in libtest; `--cost` measures.
 
+mod enclosure;
 mod landlock;
 mod landlock_escapes;
 mod process;
@@ -33,7 +34,8 @@ const fn case(name: &'static str, ends: Ends, run: fn()) -> Case {
 }
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    landlock::CASES.iter().chain(landlock_escapes::CASES).chain(seccomp::CASES).chain(process::CASES)
+    let process = process::CASES.iter().chain(enclosure::CASES);
+    landlock::CASES.iter().chain(landlock_escapes::CASES).chain(seccomp::CASES).chain(process)
 }
 
 fn main() -> ExitCode {

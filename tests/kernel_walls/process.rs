@@ -3,7 +3,7 @@
 use crate::{Case, Ends::Well, case};
 use cargo_sandbox::kernel::rlimits::{self, Rlimits};
 use cargo_sandbox::kernel::sys::{self, Exit, Fork};
-use cargo_sandbox::kernel::{landlock, plan, process, restrict};
+use cargo_sandbox::kernel::{capabilities, landlock, plan, process, restrict};
 use cargo_sandbox::policy::Policy;
 use rustix::process::{DumpableBehavior, Pid, Resource, getrlimit};
 use std::fs::File;
@@ -38,7 +38,7 @@ fn attributes() {
 
 fn capabilities() {
     process::no_new_privs().unwrap();
-    process::drop_capabilities().unwrap();
+    capabilities::give_up().unwrap();
     let held = |status: &str| {
         let sets = status.lines().filter(|line| line.starts_with("Cap") && !line.starts_with("CapBnd"));
         sets.map(|line| u64::from_str_radix(line.rsplit('\t').next().unwrap(), 16).unwrap())
@@ -49,7 +49,7 @@ fn capabilities() {
     let started = std::process::Command::new("cat").arg("/proc/self/status").output().unwrap();
     assert_eq!(held(&String::from_utf8(started.stdout).unwrap()), [0; 4]);
     // Twice is as good as once.
-    process::drop_capabilities().unwrap();
+    capabilities::give_up().unwrap();
 }
 
 fn gone_parent() {

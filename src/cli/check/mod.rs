@@ -10,7 +10,7 @@ use crate::cargo::metadata::Package;
 use crate::cargo::select;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
-use crate::kernel;
+use crate::kernel::{self, KernelStatus};
 use crate::policy::lint::{About, lint};
 use crate::policy::{MOST_MISTAKES, PackagePolicy, Provenance};
 use crate::report::escape;
@@ -73,7 +73,7 @@ fn check_all(args: &CheckArgs, session: &mut Session<'_>, selected: &[&Package])
 fn check_one(
     session: &Session<'_>,
     package: &Package,
-    kernel: &kernel::KernelStatus,
+    kernel: &KernelStatus,
 ) -> Result<(Checked, Vec<Diagnostic>), Failure> {
     let mut permissions = session.load(package)?;
     let mut messages = std::mem::take(&mut permissions.warnings);
@@ -81,15 +81,17 @@ fn check_one(
     messages.extend(lints(&permissions.policy, &permissions.places, &files));
     let landlock = session.guests.setup.landlock != kernel::LandlockLevel::Off;
     let abi = if landlock { kernel::usable_abi() } else { 0 };
+    // Without `..`: what the kernel has of another wall is told here, too.
+    let KernelStatus { landlock_abi, seccomp } = *kernel;
     let (entries, not_covered) = table::rows(&permissions.policy, &permissions.places, abi);
     let checked = Checked {
         reason: "sandbox-check",
         package: package.name.clone(),
         version: package.version.clone(),
         manifest: permissions.manifest,
-        landlock_abi: kernel::abi::used(kernel.landlock_abi).filter(|_| landlock),
-        landlock_missing: kernel::Enforced::of(kernel.landlock_abi).missing,
-        seccomp: kernel.seccomp,
+        landlock_abi: kernel::landlock::abi::used(landlock_abi).filter(|_| landlock),
+        landlock_missing: kernel::Enforced::of(landlock_abi).missing,
+        seccomp,
         entries,
         not_covered,
     };

@@ -1,13 +1,12 @@
 //! The table of `check`: one row per entry, wall by wall.
 
-use crate::access::{GrantId, OperationSet};
-use crate::kernel::{self, Enforced, FileKind, KernelStatus, Plan, abi};
+use crate::access::{OperationSet, Wall};
+use crate::kernel::{self, FileKind, KernelStatus, Planned, Verdict, wall};
 use crate::policy::{
     Bindings, ExceptionKind, Grant, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
 };
 use crate::report::escape;
-use serde::Serialize;
-use std::collections::BTreeMap;
+use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +29,12 @@ pub(super) struct Checked {
     pub(super) landlock_missing: Vec<String>,
     pub(super) seccomp: bool,
     pub(super) entries: Vec<Row>,
-    pub(super) not_covered: Vec<String>,
+    #[serde(serialize_with = "without_walls")]
+    pub(super) not_covered: Vec<(Wall, String)>,
+}
+
+fn without_walls<S: Serializer>(not_covered: &[(Wall, String)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(not_covered.iter().map(|(_, what)| what))
 }
 
 /// One entry of a manifest.
@@ -46,30 +50,19 @@ pub(super) struct Row {
     by: Vec<String>,
     /// Where the guest sees it, if not at its own path.
     r#as: Option<&'static str>,
-    wasi: Answer,
-    landlock: Answer,
+    /// By the wall's name.
+    #[serde(flatten, serialize_with = "by_wall")]
+    walls: Vec<(Wall, Verdict)>,
 }
 
-/// What a wall makes of it.
-#[derive(Debug, Serialize)]
-pub(super) struct Answer {
-    /// `exact`, `wider`, `narrower`, `not-covered` or `off`.
-    verdict: &'static str,
-    /// How.
-    how: Vec<String>,
+fn by_wall<S: Serializer>(walls: &[(Wall, Verdict)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(walls.iter().map(|(wall, verdict)| (wall, verdict)))
 }
 
 /// What the kernel can do, in a line.
 pub(super) fn kernel(status: &KernelStatus) -> String {
-    let landlock = match abi::used(status.landlock_abi) {
-        Some(used) => abi::in_words(used, status.landlock_abi),
-        None => "no landlock".to_owned(),
-    };
-    let missing = Enforced::of(status.landlock_abi).missing;
-    let missing =
-        if missing.is_empty() { String::new() } else { format!(" (without {})", missing.join(", ")) };
-    let seccomp = if status.seccomp { "seccomp" } else { "no seccomp" };
-    format!("kernel: {landlock}{missing}, {seccomp}\n")
+    let walls: Vec<String> = Wall::all().filter_map(|wall| status.words(wall)).collect();
+    format!("kernel: {}\n", walls.join(", "))
 }
 
 /// What applies to what has this scope.
@@ -84,44 +77,37 @@ pub(in crate::cli) fn cut(policy: &PackagePolicy, scope: &Scope, bind: &Bindings
     }
 }
 
-/// Every entry of a package, and what Landlock never covers.
-pub(super) fn rows(policy: &PackagePolicy, places: &Places, abi: u32) -> (Vec<Row>, Vec<String>) {
+/// Every entry of a package, and what a wall never covers.
+pub(super) fn rows(policy: &PackagePolicy, places: &Places, abi: u32) -> (Vec<Row>, Vec<(Wall, String)>) {
     let bind = Bindings { tmp: Some(PathBuf::from(TMP)), current_dir: places.package.clone() };
-    let mut plans: Vec<(&Scope, Plan, Rules)> = Vec::new();
-    let mut rows = Vec::new();
-    let mut general = Vec::new();
+    let mut policies: Vec<(&Scope, Policy)> = Vec::new();
     for grant in &policy.grants {
-        if !plans.iter().any(|(scope, ..)| *scope == &grant.scope) {
-            let plan = kernel::plan(&cut(policy, &grant.scope, &bind), abi, &look);
-            let rules = rules_of(&plan);
-            plans.push((&grant.scope, plan, rules));
+        if !policies.iter().any(|(scope, _)| *scope == &grant.scope) {
+            policies.push((&grant.scope, cut(policy, &grant.scope, &bind)));
         }
-        let plan = plans.iter().find(|(scope, ..)| *scope == &grant.scope);
-        let landlock = match plan {
-            Some((_, _, rules)) if abi > 0 => of_grant(rules.get(&grant.id)),
-            _ => Answer { verdict: "off", how: Vec::new() },
-        };
-        let not_covered = plan.into_iter().flat_map(|(_, plan, _)| &plan.not_covered);
-        for what in not_covered.filter(|what| what.grant.is_none()) {
-            if !general.contains(&what.what) {
-                general.push(what.what.clone());
+    }
+    let walls = |own| Wall::all().map(move |wall| (wall, Planned::new(wall, own, &[], abi, &look)));
+    let plans: Vec<(&Scope, Vec<(Wall, Planned<'_>)>)> =
+        policies.iter().map(|(scope, own)| (*scope, walls(own).collect())).collect();
+    let mut general: Vec<(Wall, String)> = Vec::new();
+    for (wall, planned) in plans.iter().flat_map(|(_, walls)| walls) {
+        for what in planned.not_covered() {
+            if !general.iter().any(|known| *wall == known.0 && what == known.1) {
+                general.push((*wall, what.to_owned()));
             }
         }
-        let wasi = if grant.by.is_empty() {
-            Answer { verdict: "exact", how: Vec::new() }
-        } else {
-            let how = "`by` goes by the guest's own symbols: it finds out honest code and is no boundary";
-            Answer { verdict: "exact", how: vec![how.to_owned()] }
-        };
-        let one = row(&grant.provenance, &grant.scope, grant.operations, &grant.by, wasi, landlock, places);
+    }
+    let mut rows = Vec::new();
+    for grant in &policy.grants {
+        let walls = plans.iter().filter(|(scope, _)| *scope == &grant.scope).flat_map(|(_, walls)| walls);
+        let walls = walls.filter_map(|(wall, planned)| Some((*wall, planned.grant(grant)?))).collect();
+        let one = row(&grant.provenance, &grant.scope, grant.operations, &grant.by, walls, places);
         rows.push(Row { r#as: seen(grant), ..one });
     }
     for exception in policy.exceptions.iter().filter(|exception| exception.kind != ExceptionKind::Protected) {
-        let wasi = Answer { verdict: "exact", how: Vec::new() };
-        let how = "it knows no exceptions: they only hold where no grant is above them".to_owned();
-        let landlock = Answer { verdict: if abi > 0 { "wider" } else { "off" }, how: vec![how] };
+        let walls = Wall::all().filter_map(|wall| Some((wall, wall::exception(wall, abi)?))).collect();
         let (place, scope) = (&exception.provenance, &exception.scope);
-        rows.push(row(place, scope, OperationSet::EMPTY, &[], wasi, landlock, places));
+        rows.push(row(place, scope, OperationSet::EMPTY, &[], walls, places));
     }
     (rows, general)
 }
@@ -131,57 +117,12 @@ pub(in crate::cli) fn seen(grant: &Grant) -> Option<&'static str> {
     grant.as_tmp.then_some("/tmp")
 }
 
-/// What a plan says of one grant.
-#[derive(Debug, Default)]
-struct Said {
-    rules: usize,
-    wider: Vec<String>,
-    narrower: Vec<String>,
-    not_covered: Vec<String>,
-}
-
-type Rules = BTreeMap<GrantId, Said>;
-
-fn rules_of(plan: &Plan) -> Rules {
-    let mut rules = Rules::new();
-    for rule in &plan.rules {
-        let said = rules.entry(rule.grant).or_default();
-        said.rules += 1;
-        said.wider.extend(rule.overgrant.clone());
-    }
-    for narrower in &plan.narrower {
-        rules.entry(narrower.grant).or_default().narrower.push(narrower.what.clone());
-    }
-    for not in &plan.not_covered {
-        if let Some(grant) = not.grant {
-            rules.entry(grant).or_default().not_covered.push(not.what.clone());
-        }
-    }
-    rules
-}
-
-fn of_grant(said: Option<&Said>) -> Answer {
-    let Some(Said { rules, wider, narrower, not_covered }) = said else {
-        return Answer { verdict: "exact", how: Vec::new() };
-    };
-    let verdict = match (wider.is_empty(), narrower.is_empty()) {
-        _ if *rules == 0 && !not_covered.is_empty() => "not-covered",
-        (false, _) => "wider",
-        (true, false) => "narrower",
-        (true, true) => "exact",
-    };
-    let mut how = [&wider[..], narrower, not_covered].concat();
-    how.dedup();
-    Answer { verdict, how }
-}
-
 fn row(
     place: &Provenance,
     scope: &Scope,
     operations: OperationSet,
     by: &[String],
-    wasi: Answer,
-    landlock: Answer,
+    walls: Vec<(Wall, Verdict)>,
     places: &Places,
 ) -> Row {
     Row {
@@ -200,8 +141,7 @@ fn row(
         operations: operations.iter().map(|operation| operation.key()).collect(),
         by: by.to_vec(),
         r#as: None,
-        wasi,
-        landlock,
+        walls,
     }
 }
 
@@ -237,16 +177,18 @@ pub(super) fn render(checked: &Checked) -> String {
         if let Some(seen) = row.r#as {
             _ = writeln!(text, "      as        {seen}");
         }
-        for (wall, answer) in [("wasi", &row.wasi), ("landlock", &row.landlock)] {
-            let how = answer.how.iter().map(|how| line(how)).collect::<Vec<_>>().join("; ");
-            let verdict = if answer.verdict == "not-covered" { "not covered" } else { answer.verdict };
+        for (wall, Verdict { verdict, how }) in &row.walls {
+            let how = how.iter().map(|how| line(how)).collect::<Vec<_>>().join("; ");
+            let verdict = verdict.replace('-', " ");
             let colon = if how.is_empty() { "" } else { ": " };
             _ = writeln!(text, "      {wall:<9} {verdict}{colon}{how}");
         }
     }
-    for what in &checked.not_covered {
-        _ = writeln!(text, "  landlock does not cover {}", line(what));
+    for (wall, what) in &checked.not_covered {
+        _ = writeln!(text, "  {wall} does not cover {}", line(what));
     }
-    text.push_str("  seccomp: no exec, ptrace, mount, sockets, modes or owners; it does not look at paths\n");
+    for (wall, does) in Wall::all().filter_map(|wall| Some((wall, wall::always(wall)?))) {
+        _ = writeln!(text, "  {wall}: {does}");
+    }
     text
 }

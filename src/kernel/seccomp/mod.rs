@@ -23,6 +23,7 @@ use seccompiler::{
     SeccompCmpOp::{Eq, MaskedEq},
     SeccompCondition, SeccompFilter, SeccompRule,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -30,7 +31,7 @@ use std::sync::OnceLock;
 pub const SUPPORTED: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
 /// What a process is about to do, and no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Profile {
     /// A worker before it loads the artifact: what every later profile of a worker needs, and
     /// executable memory.

@@ -1,7 +1,7 @@
 //! From the crate's own words to the wire format.
 
 use super::wire;
-use crate::access::{self, Resource};
+use crate::access::{self, Evidence, Resource};
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::event;
 use crate::exit_status::ExitStatus;
@@ -249,7 +249,9 @@ impl From<&event::Violation> for wire::Violation {
                 start: snippet.range.start as u64,
                 end: snippet.range.end as u64,
             }),
-            backtrace: violation.backtrace.iter().map(Into::into).collect(),
+            backtrace: match &violation.evidence {
+                Evidence::Wasm(frames) => frames.iter().map(Into::into).collect(),
+            },
             suggestion: violation.suggestion.as_ref().map(|suggestion| wire::Suggestion {
                 manifest: suggestion.manifest.clone(),
                 table: suggestion.table.clone(),

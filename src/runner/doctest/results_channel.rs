@@ -7,6 +7,7 @@
 //! does not get, and a worker closes the descriptor first thing. It is between two processes of this very program:
 //! what it holds has no version.
 
+use crate::access::Evidence;
 use crate::event::{GrantUse, GuestOutcome, KernelReport, TargetReport, Violation};
 use crate::exit_status::ExitStatus;
 use crate::runner::GuestOptions;
@@ -138,7 +139,9 @@ impl RunnerRecord {
         let mut line = serde_json::to_vec(&self)?;
         if line.len() >= MAX_LINE {
             for violation in self.ran.iter_mut().flat_map(|ran| &mut ran.violations) {
-                violation.backtrace.clear();
+                match &mut violation.evidence {
+                    Evidence::Wasm(frames) => frames.clear(),
+                }
             }
             line = serde_json::to_vec(&self)?;
         }

@@ -86,9 +86,9 @@ impl Reporting<'_, '_> {
         let mut attribution = Attribution::new(subject.policy, manifest, workspace, packages, audit);
         let of_tests = done.iter().flat_map(|done| {
             let violations = done.observed.violations.iter();
-            violations.map(|(raw, _)| &raw.backtrace[..]).chain([&done.backtrace[..]])
+            violations.map(|(raw, _)| attribute::stack(raw)).chain([&done.backtrace[..]])
         });
-        let of_listing = listing.iter().map(|(raw, _)| &raw.backtrace[..]);
+        let of_listing = listing.iter().map(|(raw, _)| attribute::stack(raw));
         let symboliser = &mut self.symboliser;
         attribution.learn(of_tests.chain(of_listing), &mut |frames: &[RawFrame]| {
             symboliser.symbolise(frames).unwrap_or_else(|warning| {

@@ -1,6 +1,6 @@
 //! One call of a guest, and what becomes of its fault.
 
-use crate::access::{Access, Operation, RawFrame, RawViolation};
+use crate::access::{Access, Evidence, Operation, RawFrame, RawViolation};
 use crate::wasi::Stop;
 use crate::wasi::fault::{Denial, Fault};
 use crate::wasi::host::Host;
@@ -55,12 +55,12 @@ pub(super) fn call(
 
 /// Tells the sink of a violation; answers whether the call may be tried again.
 fn report(caller: &mut Caller<'_, Host>, denial: Denial) -> bool {
-    let backtrace = backtrace(caller);
+    let evidence = Evidence::Wasm(backtrace(caller));
     let gate = &mut caller.data_mut().gate;
     let let_through = gate.excuse(&denial);
     let Denial { operation, resource, exception, wall, note, excuse: _ } = denial;
     let access = Access { operation, resource };
-    gate.sink.violation(RawViolation { access, wall, exception, note, let_through, backtrace });
+    gate.sink.violation(RawViolation { access, wall, exception, note, let_through, evidence });
     let_through
 }
 

@@ -2,7 +2,7 @@
 //! socket that belongs to this guest alone. Whatever the guest does, what is said stays within the bounds that the
 //! reader has: what is beyond them is counted.
 
-use crate::access::{GrantId, Operation, RawFrame, RawViolation, Resource};
+use crate::access::{Evidence, GrantId, Operation, RawFrame, RawViolation, Resource};
 use crate::wasi::{Sink, Stream};
 use crate::worker::protocol::wire::{self, Kind, WireError};
 use crate::worker::protocol::{
@@ -171,7 +171,9 @@ impl State {
 
 impl Sink for ChannelSink {
     fn violation(&mut self, mut violation: RawViolation) {
-        violation.backtrace.truncate(MAX_BACKTRACE);
+        match &mut violation.evidence {
+            Evidence::Wasm(frames) => frames.truncate(MAX_BACKTRACE),
+        }
         violation.note = bounded(violation.note);
         let (Resource::Path(bytes) | Resource::Env(bytes)) = &mut violation.access.resource;
         bytes.truncate(MAX_TEXT);
@@ -262,7 +264,7 @@ mod tests {
                                 exception: None,
                                 note: "ü".repeat(*note),
                                 let_through: false,
-                                backtrace: frames(number, *length),
+                                evidence: Evidence::Wasm(frames(number, *length)),
                             });
                         }
                         Act::Ask(length) => drop(sink.origin(&frames(number, *length))),

@@ -1,9 +1,11 @@
-//! The worker's side: giving everything up, in the one right order, while there is one thread.
+//! The worker's side: what it is enclosed in at each stage.
 
-use crate::kernel::{self, Enforced, Error, landlock, process, rlimits, seccomp};
+use crate::access::Wall;
+use crate::kernel::process::Attributes;
+use crate::kernel::{Enclosure, Error, Files, LandlockLevel, folding, rlimits::Rlimits, seccomp::Profile};
 use crate::policy::Policy;
 use crate::worker::protocol::{Confinement, MAX_TEXT, bounded};
-use rustix::process::Pid;
+use std::borrow::Cow;
 
 /// Why a process could not be confined.
 pub(in crate::worker) enum Unconfined {
@@ -40,79 +42,49 @@ impl Unconfined {
 /// root, preopens and those of one resolution under way.
 const OWN_FILES: u64 = 64;
 
-/// Tied to `parent` and unable to gain anything.
-pub(in crate::worker) fn settle(parent: Pid) -> Result<(), Unconfined> {
-    process::no_new_privs().map_err(|e| Unconfined::failed("no_new_privs", e))?;
-    process::drop_capabilities().map_err(|e| Unconfined::failed("capabilities", e))?;
-    process::die_with_parent(parent).map_err(|e| Unconfined::failed("parent death signal", e))?;
-    process::set_not_dumpable().map_err(|e| Unconfined::failed("dumpable", e))
-}
-
-/// Resource limits and Landlock rules for what runs under a policy. Not in force yet.
-pub(in crate::worker) struct Enclosure {
-    limits: rlimits::Rlimits,
-    layer: kernel::Layer,
-}
-
-impl Enclosure {
-    pub(in crate::worker) fn new(confinement: &Confinement, policy: &Policy) -> Result<Self, Unconfined> {
-        let limits = rlimits::Rlimits {
-            open_files: Some(u64::from(policy.limits.open_files) + OWN_FILES),
-            file_size: policy.limits.disk,
-            ..rlimits::Rlimits::default()
-        };
-        let policy = confinement.kernel_policy.as_ref().unwrap_or(policy);
-        let policy = &*kernel::folding::with_lists(policy, &confinement.folding);
-        let walls = confinement.walls.effective();
-        let level = if walls.landlock { confinement.landlock } else { kernel::LandlockLevel::Off };
-        kernel::check(level, kernel::status().landlock_abi).map_err(Error::from)?;
-        let mut attempts = 0;
-        loop {
-            let plan = kernel::plan(policy, landlock::usable_abi(), &kernel::look);
-            match kernel::Layer::new(&plan, level) {
-                // Something was made or removed between looking and opening.
-                Err(Error::Path(..) | Error::Changed(_)) if attempts < 3 => attempts += 1,
-                layer => return Ok(Self { limits, layer: layer? }),
-            }
-        }
-    }
-
-    /// Puts it in force for this process and all that it forks. The statuses that the kernel gives
-    /// back are asserted by `kernel`.
-    pub(in crate::worker) fn enter(self) -> Result<Enforced, Unconfined> {
-        rlimits::apply(&self.limits).map_err(|e| Unconfined::failed("resource limits", e))?;
-        Ok(self.layer.enter()?)
+/// What a process that runs what is under `policy` is enclosed in, with the filter of its first stage.
+pub(in crate::worker) fn enclosure<'a>(
+    confinement: &'a Confinement,
+    policy: &'a Policy,
+    profile: Profile,
+) -> Enclosure<'a> {
+    let limits = Rlimits {
+        open_files: Some(u64::from(policy.limits.open_files) + OWN_FILES),
+        file_size: policy.limits.disk,
+        ..Rlimits::default()
+    };
+    let policy = confinement.kernel_policy.as_ref().unwrap_or(policy);
+    // Without `..`, as below: of a wall that is added, each says what it gets.
+    Enclosure {
+        attributes: Attributes::default(),
+        limits: Some(limits),
+        files: Some(Files {
+            policy: folding::with_lists(policy, &confinement.folding),
+            level: confinement.walls.level(confinement.landlock),
+            dispensable: false,
+        }),
+        calls: filter(confinement, profile).calls,
     }
 }
 
-/// Resource limits and Landlock for what runs under `policy`.
-pub(in crate::worker) fn enclose(confinement: &Confinement, policy: &Policy) -> Result<Enforced, Unconfined> {
-    Enclosure::new(confinement, policy)?.enter()
-}
-
-/// The system call filter.
-pub(in crate::worker) fn filter(
-    confinement: &Confinement,
-    profile: seccomp::Profile,
-) -> Result<(), Unconfined> {
-    if confinement.walls.effective().seccomp { Ok(seccomp::install(profile)?) } else { Ok(()) }
+/// The filter of a later stage, alone.
+pub(in crate::worker) fn filter(confinement: &Confinement, profile: Profile) -> Enclosure<'static> {
+    let calls = confinement.walls.stands(Wall::Seccomp).then_some(profile);
+    Enclosure { calls, ..Enclosure::default() }
 }
 
 /// For a child that only reads its input and writes its output: no file, no host, no process.
-pub(in crate::worker) fn isolate(
-    profile: seccomp::Profile,
-    limits: rlimits::Rlimits,
-    landlock_abi: u32,
-) -> Result<(), Unconfined> {
-    rlimits::apply(&limits).map_err(|e| Unconfined::failed("resource limits", e))?;
-    // Without Landlock the filter, which knows no way to open anything, stands alone.
-    if landlock_abi >= 2 {
-        let plan = kernel::Plan { abi: landlock_abi, ..kernel::Plan::default() };
-        match kernel::restrict(&plan, kernel::LandlockLevel::Required) {
-            // The same where a command goes without Landlock because it is inside of 16 layers of others.
-            Ok(_) | Err(Error::Layers) => {}
-            Err(error) => return Err(error.into()),
-        }
+pub(in crate::worker) fn tool(profile: Profile, limits: Rlimits) -> Enclosure<'static> {
+    Enclosure {
+        attributes: Attributes::default(),
+        limits: Some(limits),
+        files: Some(Files {
+            policy: Cow::Owned(Policy::default()),
+            level: LandlockLevel::Required,
+            // The filter knows no way to open anything. The same where a command goes without Landlock
+            // because it is inside of 16 layers of others.
+            dispensable: true,
+        }),
+        calls: Some(profile),
     }
-    Ok(seccomp::install(profile)?)
 }

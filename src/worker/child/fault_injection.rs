@@ -2,7 +2,7 @@
 //! that show what that cannot change. Only in builds with the feature `test-walls`.
 
 use super::channel_sink::ChannelSink;
-use crate::access::{Access, Operation, RawFrame, RawViolation, Resource, Wall};
+use crate::access::{Access, Evidence, Operation, RawFrame, RawViolation, Resource, Wall};
 use crate::kernel::sys;
 use crate::wasi::Turns;
 use crate::worker::protocol::wire;
@@ -37,7 +37,7 @@ pub(crate) fn inject(fault: InjectedFault, sink: &ChannelSink, turns: &Arc<Turns
                     exception: None,
                     note: "x".repeat(60_000),
                     let_through: false,
-                    backtrace: Vec::new(),
+                    evidence: Evidence::Wasm(Vec::new()),
                 };
                 if say(&FromWorker::Violation(Box::new(violation))).is_err() {
                     break;

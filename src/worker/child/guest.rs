@@ -1,7 +1,7 @@
 //! The worker's side: from finished code to a guest that has ended. Only ever in a confined process.
 
 use super::channel_sink::ChannelSink;
-use crate::access::{GrantId, RawFrame};
+use crate::access::{GrantId, RawFrame, Wall};
 use crate::compile::{Strategy, engine, load};
 use crate::kernel::{
     self,
@@ -114,7 +114,7 @@ fn failed(why: String) -> End {
 
 /// The guest's world, which tells of what happens in it to `sink`.
 pub(crate) fn host(confinement: &Confinement, guest: Guest, sink: &ChannelSink) -> Result<Host, End> {
-    let mode = match (confinement.walls.effective().wasi, &confinement.audit) {
+    let mode = match (confinement.walls.stands(Wall::Wasi), &confinement.audit) {
         (false, _) => Mode::Off,
         (true, Some(_)) => Mode::Audit,
         (true, None) => Mode::Enforce,

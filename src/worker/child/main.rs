@@ -5,8 +5,10 @@ use super::confine::{self, Unconfined};
 use super::give_up::{BROKEN, give_up};
 use super::guest::{self, Guest, Loaded, Ready};
 use super::zygote;
+use crate::access::Wall;
 use crate::compile::child;
-use crate::kernel::{landlock, process, rlimits::Rlimits, seccomp::Profile};
+use crate::kernel::process::{self, Attributes};
+use crate::kernel::{Enclosure, rlimits::Rlimits, seccomp::Profile};
 use crate::symbols::Symbols;
 use crate::wasi::{Stdio, Turns};
 use crate::worker::protocol::timings::{Phase, reached};
@@ -14,9 +16,9 @@ use crate::worker::protocol::wire::{self, WireError};
 use crate::worker::protocol::{COMPILE_MEMORY, EARLY_ARGUMENT, MAX_CODE};
 use crate::worker::protocol::{FromWorker, RunTask, Start, Task, ToWorker, VERSION, bounded};
 use rustix::net::SendFlags;
-use rustix::process::Pid;
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroI32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -83,7 +85,7 @@ fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {
                 file_size: Some(MAX_CODE),
                 ..Rlimits::default()
             };
-            confine::isolate(Profile::Compile, limits, landlock::usable_abi()).map(|()| {
+            confine::tool(Profile::Compile, limits).enforce().map(|_| {
                 let input = std::io::stdin().as_fd().try_clone_to_owned();
                 let compiled = match (input, output.try_clone()) {
                     (Ok(input), Ok(output)) => {
@@ -106,14 +108,17 @@ fn serve(control: OwnedFd, start: &Start, fds: Vec<OwnedFd>) -> u8 {
                 file_size: Some(0),
                 ..Rlimits::default()
             };
-            confine::isolate(Profile::Symbolise, limits, landlock::usable_abi()).map(|()| {
+            confine::tool(Profile::Symbolise, limits).enforce().map(|_| {
                 let _ = symbolise(&control);
                 0
             })
         }
-        _ => Err(Unconfined::Failed("the descriptors do not fit the task".to_owned())),
+        _ => {
+            let why = "the descriptors do not fit the task".to_owned();
+            return give_up(&control, Unconfined::Failed(why));
+        }
     };
-    done.unwrap_or_else(|why| give_up(&control, why))
+    done.unwrap_or_else(|why| give_up(&control, why.into()))
 }
 
 /// Takes the first descriptor for the standard input and the task from the second.
@@ -121,11 +126,11 @@ fn set_up(start: &Start, fds: Vec<OwnedFd>) -> Result<(Task, Vec<OwnedFd>), Unco
     if start.version != VERSION {
         return Err(Unconfined::Failed("the program was replaced while it ran: start it again".to_owned()));
     }
-    let supervisor = Pid::from_raw(start.supervisor)
+    let supervisor = NonZeroI32::new(start.supervisor)
         .ok_or_else(|| Unconfined::Failed("the supervisor has no process id".to_owned()))?;
-    confine::settle(supervisor)?;
     // Ctrl-C is the supervisor's to act on: it ends its workers and says so.
-    process::new_session().map_err(|e| Unconfined::failed("new session", e))?;
+    let attributes = Attributes { powerless: true, dies_with: Some(supervisor), own_session: true };
+    Enclosure { attributes, ..Enclosure::default() }.enforce()?;
     let mut fds = fds.into_iter();
     let (Some(stdin), Some(task)) = (fds.next(), fds.next()) else {
         return Err(Unconfined::Failed("descriptors are missing".to_owned()));
@@ -179,8 +184,7 @@ fn run(control: OwnedFd, task: RunTask, code: OwnedFd, root: OwnedFd, turns: Tur
 
 fn prepare(control: &OwnedFd, task: &RunTask, code: OwnedFd) -> Result<Option<Loaded>, Unconfined> {
     let confinement = &task.confinement;
-    let enforced = confine::enclose(confinement, &task.policy)?;
-    confine::filter(confinement, Profile::Load)?;
+    let enforced = confine::enclosure(confinement, &task.policy, Profile::Load).enforce()?;
     reached(Phase::Confine);
     let say = |message: &FromWorker| {
         wire::send(control.as_fd(), message, &[], SendFlags::empty())
@@ -189,9 +193,9 @@ fn prepare(control: &OwnedFd, task: &RunTask, code: OwnedFd) -> Result<Option<Lo
     match Loaded::new(File::from(code), confinement.strategy) {
         Ok(loaded) => {
             // From here on no memory becomes executable. Nothing of the guest has run.
-            confine::filter(confinement, Profile::Run)?;
+            confine::filter(confinement, Profile::Run).enforce()?;
             reached(Phase::Load);
-            say(&FromWorker::Ready(enforced, confinement.walls.effective().seccomp))?;
+            say(&FromWorker::Ready(enforced, confinement.walls.stands(Wall::Seccomp)))?;
             Ok(Some(loaded))
         }
         Err((stage, why)) => say(&FromWorker::Failed(stage, bounded(why))).map(|()| None),

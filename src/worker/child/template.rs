@@ -9,15 +9,16 @@
 //! A test with another policy makes its own rules and its own world, after the fork.
 
 use super::channel_sink::ChannelSink;
-use super::confine::{self, Enclosure, Unconfined};
+use super::confine::{self, Unconfined};
 use super::guest::{self, End, Guest, Loaded, Ready};
-use crate::kernel::{process, seccomp::Profile};
+use crate::kernel::{Enclosure, Prepared, process::Attributes, seccomp::Profile};
 use crate::policy::{Bindings, Policy, TargetKind};
 use crate::wasi::{Host, Preopens, Stdio, Turns};
 use crate::worker::protocol::wire;
 use crate::worker::protocol::{Ended, TestRun, TestsTask};
-use rustix::process::Pid;
+use rustix::process::getpid;
 use std::io;
+use std::num::NonZeroI32;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 pub(crate) struct Template {
     makings: Makings,
     /// The walls of a test with the policy of most.
-    enclosure: Enclosure,
+    enclosure: Prepared,
     /// An instance in that test's world. `None` if instantiating runs code of the guest, which nothing
     /// may in a zygote, or has failed: then it fails in each child again, which can say so.
     ready: Option<Ready>,
@@ -34,6 +35,8 @@ pub(crate) struct Template {
 
 /// What worlds are made of.
 struct Makings {
+    /// This process.
+    zygote: NonZeroI32,
     task: TestsTask,
     root: OwnedFd,
     preopens: Preopens,
@@ -55,23 +58,32 @@ impl Template {
         folding: Vec<Vec<u8>>,
         loaded: Loaded,
     ) -> Result<Self, Unconfined> {
-        let makings =
-            Makings { task, root, preopens, turns, folding, loaded, sink: ChannelSink::unconnected() };
+        let zygote = getpid().as_raw_nonzero();
+        let makings = Makings {
+            zygote,
+            task,
+            root,
+            preopens,
+            turns,
+            folding,
+            loaded,
+            sink: ChannelSink::unconnected(),
+        };
         let policy = makings.policy(None, None);
-        let enclosure = Enclosure::new(&makings.task.confinement, &policy)?;
+        let enclosure = makings.enclosure(&policy).prepare()?;
         let ready = if makings.task.start { None } else { makings.ready(policy).ok() };
         Ok(Self { makings, enclosure, ready })
     }
 
-    /// The whole life of a test's process, just forked from `zygote`. Returns its exit status.
+    /// The whole life of a test's process, just forked. Returns its exit status.
     /// `test` is a [`TestRun`] in its encoding.
-    pub(crate) fn live(self, zygote: Pid, test: &[u8], channel: OwnedFd, asking: Option<OwnedFd>) -> u8 {
+    pub(crate) fn live(self, test: &[u8], channel: OwnedFd, asking: Option<OwnedFd>) -> u8 {
         let sink = self.makings.sink.clone();
         sink.connect(channel, asking);
         let test = wire::decode(test).map_err(|error| (Ended::Failed(error.to_string()), Vec::new()));
         let run = |mut test: TestRun| {
             let patches = std::mem::take(&mut test.patches);
-            Ok(self.begin(zygote, test)?.run(&patches, &sink))
+            Ok(self.begin(test)?.run(&patches, &sink))
         };
         let (ended, backtrace) = test.and_then(run).unwrap_or_else(|end| end);
         let status = ended.status();
@@ -82,20 +94,15 @@ impl Template {
 
     /// Puts up the test's own walls, inside the zygote's, and its guest behind them. Nothing of it has
     /// run.
-    fn begin(self, zygote: Pid, test: TestRun) -> Result<Ready, End> {
+    fn begin(self, test: TestRun) -> Result<Ready, End> {
         let Self { makings, enclosure, ready } = self;
         let unconfined = |why: Unconfined| (Ended::Failed(why.text()), Vec::new());
-        process::die_with_parent(zygote)
-            .map_err(|error| unconfined(Unconfined::failed("parent death signal", error)))?;
         let own = makings.own_policy(test.test.as_deref(), test.tmp, test.listing);
-        let confinement = &makings.task.confinement;
         match &own {
-            None => Ok(enclosure),
-            Some(policy) => Enclosure::new(confinement, policy),
+            None => enclosure.enforce(),
+            Some(policy) => makings.enclosure(policy).enforce(),
         }
-        .and_then(Enclosure::enter)
-        .and_then(|_| confine::filter(confinement, Profile::TestChild))
-        .map_err(unconfined)?;
+        .map_err(|error| unconfined(error.into()))?;
         #[cfg(feature = "test-walls")]
         if let Some(fault) = test.fault {
             super::fault_injection::inject(fault, &makings.sink, &makings.turns);
@@ -114,6 +121,13 @@ impl Template {
 }
 
 impl Makings {
+    /// What the process of a test with this policy is enclosed in, besides what its zygote is.
+    fn enclosure<'a>(&'a self, policy: &'a Policy) -> Enclosure<'a> {
+        let attributes = Attributes { dies_with: Some(self.zygote), ..Attributes::default() };
+        let confinement = &self.task.confinement;
+        Enclosure { attributes, ..confine::enclosure(confinement, policy, Profile::TestChild) }
+    }
+
     /// The policy of a test, if it is not that of most.
     fn own_policy(&self, test: Option<&str>, tmp: Option<PathBuf>, listing: bool) -> Option<Policy> {
         if !listing && test.is_some_and(|test| self.task.package.is_ordinary(test, tmp.is_some())) {

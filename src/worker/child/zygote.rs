@@ -10,6 +10,7 @@ use super::confine::{self, Unconfined};
 use super::give_up::{BROKEN, give_up};
 use super::guest::{self, Loaded};
 use super::template::Template;
+use crate::access::Wall;
 use crate::kernel::{seccomp::Profile, sys};
 use crate::wasi::{Preopens, Turns};
 use crate::worker::protocol::wire;
@@ -17,7 +18,7 @@ use crate::worker::protocol::{FromWorker, TestsTask, ToWorker, bounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -58,9 +59,9 @@ pub(crate) fn serve(control: OwnedFd, task: TestsTask, code: OwnedFd, root: Owne
         match step(&control, &turns, &mut next) {
             Ok(Step::Again) => {}
             Ok(Step::End) => return 0,
-            Ok(Step::Child(zygote, Next { test, channel, asking, .. })) => {
+            Ok(Step::Child(Next { test, channel, asking, .. })) => {
                 drop((control, next));
-                sys::exit_now(template.live(zygote, &test, channel, asking));
+                sys::exit_now(template.live(&test, channel, asking));
             }
             // The supervisor sees it by the end of the socket, and starts another one.
             Err(_) => return BROKEN,
@@ -77,8 +78,7 @@ fn prepare(
     folding: Vec<Vec<u8>>,
 ) -> Result<Option<Template>, Unconfined> {
     let confinement = &task.confinement;
-    let enforced = confine::enclose(confinement, &task.union)?;
-    confine::filter(confinement, Profile::Load)?;
+    let enforced = confine::enclosure(confinement, &task.union, Profile::Load).enforce()?;
     let say = |message: &FromWorker| {
         wire::send(control.as_fd(), message, &[], SendFlags::empty())
             .map_err(|error| Unconfined::failed("zygote", error))
@@ -87,8 +87,8 @@ fn prepare(
         Ok(loaded) => loaded,
         Err((stage, why)) => return say(&FromWorker::Failed(stage, bounded(why))).map(|()| None),
     };
-    confine::filter(confinement, Profile::Zygote)?;
-    let seccomp = confinement.walls.effective().seccomp;
+    confine::filter(confinement, Profile::Zygote).enforce()?;
+    let seccomp = confinement.walls.stands(Wall::Seccomp);
     let template = Template::new(task, root, preopens, turns, folding, loaded)?;
     say(&FromWorker::Ready(enforced, seccomp))?;
     Ok(Some(template))
@@ -98,8 +98,8 @@ fn prepare(
 enum Step {
     Again,
     End,
-    /// This is the new process, and that its parent and its test.
-    Child(Pid, Next),
+    /// This is the new process, and that its test.
+    Child(Next),
 }
 
 fn step(control: &OwnedFd, turns: &Turns, next: &mut Option<Next>) -> io::Result<Step> {
@@ -112,8 +112,7 @@ fn step(control: &OwnedFd, turns: &Turns, next: &mut Option<Next>) -> io::Result
             Heard::End => return Ok(Step::End),
         },
     };
-    let zygote = getpid();
-    let sys::Fork::Parent(pid) = sys::fork()? else { return Ok(Step::Child(zygote, test)) };
+    let sys::Fork::Parent(pid) = sys::fork()? else { return Ok(Step::Child(test)) };
     let id = test.id;
     drop(test);
     let Some(exit) = attend(control, pid, id, next)? else { return Ok(Step::End) };

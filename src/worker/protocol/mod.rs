@@ -5,9 +5,9 @@
 pub mod timings;
 pub mod wire;
 
-use crate::access::{Frame, GrantId, RawFrame, RawViolation};
+use crate::access::{Evidence, Frame, GrantId, RawFrame, RawViolation};
 use crate::compile::{ModuleInfo, Strategy, child::CompileError};
-use crate::kernel::{self, Enforced, LandlockLevel};
+use crate::kernel::{self, Enforced, LandlockLevel, Walls};
 use crate::policy::{PackagePolicy, Policy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -38,33 +38,6 @@ pub(crate) const MAX_CODE: u64 = 1 << 30;
 pub(crate) const EARLY_ARGUMENT: &str = "early";
 /// See [`COMPILE_SPACE`].
 pub(crate) const COMPILE_MEMORY: u64 = 3 << 30;
-
-/// Which walls stand. Other than [`ALL`](Self::ALL) only in builds with the feature `test-walls`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Walls {
-    /// Our own host functions.
-    pub wasi: bool,
-    /// Landlock.
-    pub landlock: bool,
-    /// The system call filter.
-    pub seccomp: bool,
-}
-
-impl Walls {
-    /// All three.
-    pub const ALL: Self = Self { wasi: true, landlock: true, seccomp: true };
-
-    /// What is really switched off: nothing, but in test builds.
-    pub const fn effective(self) -> Self {
-        if cfg!(feature = "test-walls") { self } else { Self::ALL }
-    }
-}
-
-impl Default for Walls {
-    fn default() -> Self {
-        Self::ALL
-    }
-}
 
 /// How directories are offered to the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -348,7 +321,9 @@ impl FromWorker {
             Self::Violation(violation) => {
                 violation.access.resource.bytes().len() <= MAX_TEXT
                     && text(&violation.note)
-                    && violation.backtrace.len() <= MAX_BACKTRACE
+                    && match &violation.evidence {
+                        Evidence::Wasm(frames) => frames.len() <= MAX_BACKTRACE,
+                    }
             }
             Self::Count(number, _) => (*number as usize) < MAX_VIOLATIONS,
             Self::Origin(frames) => frames.len() <= MAX_BACKTRACE,
@@ -377,7 +352,9 @@ impl FromWorker {
 pub(crate) fn weight(violation: &RawViolation) -> usize {
     violation.access.resource.bytes().len()
         + violation.note.len()
-        + violation.backtrace.len() * size_of::<RawFrame>()
+        + match &violation.evidence {
+            Evidence::Wasm(frames) => size_of_val(&frames[..]),
+        }
 }
 
 /// Cut at a character, to be within [`MAX_TEXT`].
@@ -400,7 +377,7 @@ mod tests {
             exception: None,
             note: "n".repeat(note),
             let_through: false,
-            backtrace: vec![RawFrame { function: 1, offset: 2 }; frames],
+            evidence: Evidence::Wasm(vec![RawFrame { function: 1, offset: 2 }; frames]),
         }))
     }
 
@@ -433,7 +410,8 @@ mod tests {
     fn a_message_of_a_worker_survives_the_wire() {
         let body = postcard::to_stdvec(&violation(5, 3, 2)).unwrap();
         let FromWorker::Violation(back) = wire::decode(&body).unwrap() else { panic!("another message") };
-        assert_eq!((back.access.resource.bytes().len(), back.backtrace.len()), (5, 2));
+        assert_eq!(back.access.resource.bytes().len(), 5);
+        assert_eq!(back.evidence, Evidence::Wasm(vec![RawFrame { function: 1, offset: 2 }; 2]));
         assert!(wire::decode::<FromWorker>(&[&body[..], &[0]].concat()).is_err());
     }
 

@@ -31,4 +31,4 @@ pub fn other_name(path: &std::path::Path) -> Option<Vec<u8>> {
     let folds = crate::kernel::folding::places().iter().any(|place| crate::wasi::is_beneath(text, place));
     folds.then(|| crate::wasi::other_name(path)).flatten()
 }
-pub use crate::kernel::LandlockLevel;
+pub use crate::kernel::{LandlockLevel, Walls};

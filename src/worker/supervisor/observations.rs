@@ -265,7 +265,7 @@ impl Collected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Access, GrantId, Operation, RawViolation, Resource, Wall};
+    use crate::access::{Access, Evidence, GrantId, Operation, RawViolation, Resource, Wall};
 
     fn violation(path: &str) -> FromWorker {
         FromWorker::Violation(Box::new(RawViolation {
@@ -274,7 +274,7 @@ mod tests {
             exception: None,
             note: String::new(),
             let_through: false,
-            backtrace: Vec::new(),
+            evidence: Evidence::Wasm(Vec::new()),
         }))
     }
 

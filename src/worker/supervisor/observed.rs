@@ -66,7 +66,7 @@ impl Observed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Access, Operation, RawFrame, Resource, Wall};
+    use crate::access::{Access, Evidence, Operation, RawFrame, Resource, Wall};
     use proptest::prelude::*;
 
     fn violation(path: u8, frame: u32) -> RawViolation {
@@ -76,7 +76,7 @@ mod tests {
             exception: None,
             note: String::new(),
             let_through: false,
-            backtrace: vec![RawFrame { function: frame, offset: 0 }],
+            evidence: Evidence::Wasm(vec![RawFrame { function: frame, offset: 0 }]),
         }
     }
 

@@ -363,7 +363,7 @@ mod tests {
             exception: None,
             note: String::new(),
             let_through: false,
-            backtrace: Vec::new(),
+            evidence: crate::access::Evidence::Wasm(Vec::new()),
         })));
         let heard = [&ready[..], &violation].concat();
         for nonsense in [b"\xff\xff\xff\xffgarbage".to_vec(), ready.clone(), frame(&FromWorker::Count(9, 1))]

@@ -15,7 +15,9 @@ mod rules;
 mod tree;
 mod world;
 
-use cargo_sandbox::worker::protocol::{PreopenLayout, Walls};
+use cargo_sandbox::access::Wall;
+use cargo_sandbox::kernel::Walls;
+use cargo_sandbox::worker::protocol::PreopenLayout;
 use case::{Broken, Case, Ground, World};
 use judge::{Fault, Law};
 use program::{At, Base, Call};
@@ -92,7 +94,7 @@ fn no_program_gets_out_of_the_envelope_of_an_audit() {
 
 #[test]
 fn no_program_gets_around_the_walls_of_a_worker() {
-    let wasi = Walls { wasi: true, landlock: false, seccomp: false };
+    let wasi = Walls::only(|wall| wall == Wall::Wasi);
     for walls in [Walls::ALL, wasi] {
         let world = There::new(walls);
         for audit in [false, true] {

@@ -5,13 +5,14 @@ use super::guest;
 use cargo_sandbox::access::{GrantId, RawFrame, RawViolation};
 use cargo_sandbox::compile::{ModuleInfo, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
+use cargo_sandbox::kernel::Walls;
 use cargo_sandbox::policy::{Decider, Policy};
 use cargo_sandbox::runner::run::{Subject, confinement};
 use cargo_sandbox::runner::{Guest, Setup, StrategyChoice};
 use cargo_sandbox::wasi::{
     Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream, Turns, real_root, top_level,
 };
-use cargo_sandbox::worker::protocol::{Confinement, PreopenLayout, RunTask, Walls};
+use cargo_sandbox::worker::protocol::{Confinement, PreopenLayout, RunTask};
 use cargo_sandbox::worker::supervisor::{LandlockLevel, Launcher, RunEnd, RunJob, RunListener};
 use std::fs::File;
 use std::io::{IoSlice, Seek, Write};
@@ -160,7 +161,7 @@ impl World for There {
         let mut confinement = self.command.confinement(given);
         confinement.layout = given.layout;
         if given.open {
-            confinement.walls = Walls { wasi: false, landlock: false, seccomp: false };
+            confinement.walls = Walls::only(|_| false);
         }
         let root = real_root().expect("there is a root");
         let job = RunJob {

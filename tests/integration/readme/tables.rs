@@ -5,7 +5,7 @@ use crate::common::root;
 use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
 use cargo_sandbox::exit_status::ExitStatus;
 use cargo_sandbox::kernel::LandlockLevel;
-use cargo_sandbox::kernel::abi::{NEWEST, TABLE, in_words, linux};
+use cargo_sandbox::kernel::landlock::abi::{NEWEST, TABLE, in_words, linux};
 use cargo_sandbox::policy::{CommandLineGrants, Limits, Lookup, Manifests, Places, Resolved, load};
 use std::collections::BTreeSet;
 use std::fs;

@@ -4,7 +4,7 @@
 
 pub(crate) mod formats;
 
-use cargo_sandbox::access::{Access, Frame, Operation, Origin, Resource, Wall};
+use cargo_sandbox::access::{Access, Evidence, Frame, Operation, Origin, Resource, Wall};
 use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
 use cargo_sandbox::event::*;
 use cargo_sandbox::exit_status::ExitStatus;
@@ -56,7 +56,7 @@ pub(crate) fn violation() -> Violation {
             text: "    let s = fs::read_to_string(\"/etc/passwd\");".to_owned(),
             range: 12..30,
         }),
-        backtrace: vec![frame],
+        evidence: Evidence::Wasm(vec![frame]),
         suggestion: Some(Suggestion {
             manifest: "Cargo.toml".to_owned(),
             table: "package.metadata.sandbox.fs".to_owned(),
@@ -245,7 +245,7 @@ pub(crate) fn hostile(text: &str) -> Report {
         test: Some(text.to_owned()),
         origin: Some(origin.clone()),
         snippet: None,
-        backtrace: vec![frame],
+        evidence: Evidence::Wasm(vec![frame]),
         suggestion: Some(Suggestion {
             manifest: text.to_owned(),
             table: text.to_owned(),

@@ -3,7 +3,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
 use crate::toolchain::tool;
-use cargo_sandbox::access::{ExceptionId, GrantId, Operation, OperationSet, RawFrame, RawViolation};
+use cargo_sandbox::access::{
+    Evidence, ExceptionId, GrantId, Operation, OperationSet, RawFrame, RawViolation,
+};
 use cargo_sandbox::policy::{
     Component, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern, Policy, Provenance,
     Scope,
@@ -294,7 +296,7 @@ impl Ended {
     pub fn violated(self, lines: &[&str], violations: &[&str]) -> Self {
         assert_eq!(self.lines, lines, "violations: {:?}, trap: {:?}", self.violations(), self.trap);
         assert_eq!(self.violations(), violations);
-        assert!(self.seen.violations.iter().all(|violation| !violation.backtrace.is_empty()));
+        assert!(self.seen.violations.iter().all(|violation| violation.evidence != Evidence::Wasm(vec![])));
         self
     }
 }

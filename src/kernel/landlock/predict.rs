@@ -4,17 +4,7 @@
 use super::plan::{FileKind, Plan};
 use super::rights::Rights;
 use crate::access::Operation;
-
-/// What Landlock will say to an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It lets it through.
-    Allows,
-    /// It denies it.
-    Denies,
-    /// It does not look at such accesses.
-    NotChecked,
-}
+use crate::kernel::wall::Answer;
 
 /// What Landlock says to `operation` on an absolute path without links. `look` is what is there.
 pub fn predict(plan: &Plan, operation: Operation, path: &[u8], look: FileKind) -> Answer {
@@ -53,7 +43,7 @@ fn parent(path: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
     use crate::access::GrantId;
-    use crate::kernel::Rule;
+    use crate::kernel::landlock::Rule;
 
     #[test]
     fn rights_reach_down_from_directories_and_nowhere_else() {

@@ -1,9 +1,18 @@
-//! Enforcing a [`Plan`] with Landlock (Documentation/userspace-api/landlock.rst).
+//! Landlock (Documentation/userspace-api/landlock.rst): a policy becomes a [`Plan`], rules as plain data,
+//! which can be [asked](predict()) and [enforced](restrict()). The one table of ABIs is in [`abi`].
 
-use super::abi;
-use super::plan::{FileKind, Plan, Rule};
-use super::rights::Rights;
-use super::status::{Enforced, Error, LandlockLevel, check, status};
+pub mod abi;
+mod level;
+mod plan;
+mod predict;
+mod rights;
+
+pub use level::{Enforced, LandlockLevel, Unavailable, check};
+pub use plan::{FileKind, Narrower, NotCovered, Plan, Rule, plan};
+pub use predict::predict;
+pub use rights::Rights;
+
+use super::status::{Error, status};
 use super::sys;
 use landlock::{
     AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
