@@ -6,6 +6,7 @@
 use crate::access::{Access, Frame, Origin, Wall};
 use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
+pub use crate::policy::Suggestion;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -196,23 +197,6 @@ pub struct Snippet {
     pub text: String,
     /// Bytes of `text` to underline: the call.
     pub range: std::ops::Range<usize>,
-}
-
-/// TOML, or a flag, that would allow a violation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Suggestion {
-    /// The manifest to add it to, as shown: `Cargo.toml`, `crates/a/Cargo.toml`. Empty for the command line.
-    pub manifest: String,
-    /// Table header without brackets: `package.metadata.sandbox.fs`.
-    pub table: String,
-    /// Key: `read`.
-    pub key: String,
-    /// The entry in the manifest's pattern syntax, not yet quoted for TOML.
-    pub entry: String,
-    /// It must be written `{ path = "{tmp}", as = "/tmp" }`.
-    pub as_tmp: bool,
-    /// The lines to paste.
-    pub paste: String,
 }
 
 /// Where something was written.

@@ -126,7 +126,9 @@ pub fn run(
     let mut policy = package.for_target(program.kind, &program.target, program.test.as_deref(), &bind);
     policy.limits.time = [policy.limits.time, program.timeout].into_iter().flatten().min();
     // Beneath another root there is no way to the private directory.
-    policy.tmp_view.take_if(|_| program.root.is_some());
+    if program.root.is_some() {
+        policy.mounts = Default::default();
+    }
     let policy = complete(policy, subject, tmp.as_deref());
     let root = match &program.root {
         None => real_root()?,
@@ -231,7 +233,7 @@ impl Listener<'_, '_> {
                     name: &program.target,
                     test: program.test.as_deref(),
                     bind,
-                    saw_tmp: result.observed.saw_tmp,
+                    mounted: &result.observed.mounted,
                 };
                 let (suggestion, note) = suggestion(subject, &raw.access, &target, raw.exception.is_some());
                 let mut violation = attribution.violation(raw, *count, program.test.as_deref(), suggestion);
@@ -275,15 +277,7 @@ pub fn suggestion(
         return (None, None);
     }
     let suggested = policy::suggest(subject.policy, subject.places, &subject.manifest, access, target);
-    let suggestion = suggested.suggestion.map(|found| Suggestion {
-        manifest: found.manifest,
-        table: found.table,
-        key: found.key,
-        entry: found.entry,
-        as_tmp: found.as_tmp,
-        paste: found.paste,
-    });
-    (suggestion, suggested.note)
+    (suggested.suggestion, suggested.note)
 }
 
 /// Adds a sentence to a note.

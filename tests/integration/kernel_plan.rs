@@ -45,7 +45,6 @@ fn grant(operations: OperationSet, path: &str) -> Grant {
         by: Vec::new(),
         scope: Scope::Always,
         protected: false,
-        as_tmp: false,
         provenance: Provenance { text: path.into(), ..Provenance::default() },
     }
 }
@@ -190,7 +189,10 @@ fn exceptions_are_said_or_take_the_whole_rule() {
         let globbed = planned(vec![grant(READ, "/p/dir")], vec![exception(kind, "/**/x")]);
         assert_eq!(rules(&globbed), ["/p/dir READ_FILE|READ_DIR (wider)"]);
         assert_eq!(rules(&planned(vec![grant(READ, "/p/dir")], vec![exception(kind, "/tmp")])).len(), 1);
-        assert_eq!(planned(vec![grant(READ, "/p/dir")], vec![exception(kind, "/p/di")]).rules[0].overgrant, None);
+        assert_eq!(
+            planned(vec![grant(READ, "/p/dir")], vec![exception(kind, "/p/di")]).rules[0].overgrant,
+            None
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use super::Checked;
 use crate::access::{GrantId, OperationSet};
 use crate::kernel::{self, Enforced, FileKind, KernelStatus, Plan, abi};
 use crate::policy::{
-    Bindings, ExceptionKind, Grant, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
+    Bindings, ExceptionKind, Grant, MountPoint, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
 };
 use crate::report::escape;
 use serde::Serialize;
@@ -115,7 +115,7 @@ pub(super) fn rows(policy: &PackagePolicy, places: &Places, abi: u32) -> (Vec<Ro
 
 /// Where a guest sees what is granted, if not at its own path.
 pub(in crate::cli) fn seen(grant: &Grant) -> Option<&'static str> {
-    grant.as_tmp.then_some("/tmp")
+    grant.provenance.mount.map(MountPoint::path)
 }
 
 /// What a plan says of one grant.

@@ -199,8 +199,7 @@ fn unused_of(report: &Report, fixing: &Fixing<'_>) -> (Vec<edit::Removal>, Vec<S
             // The command line says so for this run only.
         } else if place.file == fixing.package.manifest.path && place.table.starts_with("package.") {
             let (table, case) = table_of(&grant.scope, place.table.rsplit('.').next().unwrap_or("fs"));
-            let (key, entry, by) = (place.key.clone(), place.text.clone(), grant.by.clone());
-            removals.push(edit::Removal { table, case, key, entry, by, as_tmp: grant.as_tmp });
+            removals.push(edit::Removal { table, case, key: place.key.clone(), entry: grant.entry() });
         } else {
             kept.push(format!("`{}` in `{}.{}`", escape::line(&place.text), place.table, place.key));
         }

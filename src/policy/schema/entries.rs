@@ -2,6 +2,7 @@
 
 use super::{EntryKey, MAX_ENTRIES, RawEntry, RawSandbox, Reader, with_article};
 use crate::policy::model::{Provenance, Scope};
+use crate::policy::mounts::MountPoint;
 use crate::policy::pattern::shown;
 use toml_edit::{Item, TableLike, Value};
 
@@ -56,6 +57,7 @@ impl Reader<'_> {
             table: table.to_owned(),
             key: key.to_owned(),
             text: entry.text.clone(),
+            mount: entry.provenance.mount,
         }
     }
 
@@ -67,7 +69,6 @@ impl Reader<'_> {
             span: span.clone(),
             by: Vec::new(),
             protected: false,
-            as_tmp: false,
             scope: Scope::Always,
             provenance: Provenance::default(),
         };
@@ -113,7 +114,9 @@ impl Reader<'_> {
                     }
                 },
                 "as" => match value.as_str() {
-                    Some("/tmp") => read.as_tmp = true,
+                    Some(path) if path == MountPoint::Tmp.path() => {
+                        read.provenance.mount = Some(MountPoint::Tmp);
+                    }
                     Some(_) => {
                         fine = false;
                         self.error("bad-view", "`as` can only be `\"/tmp\"`".to_owned(), span);
@@ -139,7 +142,7 @@ impl Reader<'_> {
         if !found && !table.contains_key(what) {
             self.error("wrong-type", format!("an entry of `{key}` needs `{what}`"), span);
         }
-        if read.as_tmp && found && read.text != "{tmp}" {
+        if read.provenance.mount.is_some() && found && read.text != "{tmp}" {
             fine = false;
             let message =
                 "only the private directory can stand in the place of `/tmp`: `as` needs the path `{tmp}`";

@@ -7,8 +7,8 @@
 //! [`resolve`](super::resolve)) works out where it leads, and that path is tried in the same way.
 //! The resolver only ever proposes; nothing is acted on but through the first way.
 
+mod mounts;
 mod parts;
-mod tmp;
 
 pub(crate) use super::fault::{Denial, Excuse, Fault};
 pub(crate) use parts::{Parent, Place, Target, Verdict, beneath};
@@ -21,10 +21,13 @@ use super::turns::{Turn, Turns};
 use super::types::Errno;
 use super::{Mode, Sink};
 use crate::access::{Decision, GrantId, Operation, Resource, Wall};
-use crate::policy::{Component, Decider, ExceptionKind, GrantPattern, PathPattern, Policy, Recent};
+use crate::policy::{
+    Component, Decider, ExceptionKind, GrantPattern, MountPoint, PathPattern, Policy, Recent,
+};
 use rustix::fs::{Access as Permission, AtFlags, Mode as Bits, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno as Native;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -53,9 +56,9 @@ pub(crate) struct Gate {
     excused: Vec<(Operation, Vec<u8>)>,
     /// The same of its move as a whole.
     excused_move: bool,
-    /// The guest came to its private directory by the name `/tmp`; whether the sink knows.
-    saw_tmp: Cell<bool>,
-    told_tmp: bool,
+    /// The mounts by which the guest came somewhere; those of them that the sink is not told of yet.
+    mounted: RefCell<BTreeSet<MountPoint>>,
+    untold: RefCell<Vec<MountPoint>>,
     scratch: Vec<u8>,
 }
 
@@ -89,8 +92,8 @@ impl Gate {
             origin: None,
             excused: Vec::new(),
             excused_move: false,
-            saw_tmp: Cell::new(false),
-            told_tmp: false,
+            mounted: RefCell::default(),
+            untold: RefCell::default(),
             scratch: Vec::with_capacity(256),
         }
     }
@@ -209,7 +212,7 @@ impl Gate {
             || path == b"/"
             || (self.decider.is_on_the_way(path) && !self.is_shut_when_folded(path))
             || self.is_excused_beneath(path)
-            || self.leads_to_tmp(path)
+            || self.leads_to_mount(path)
     }
 
     /// Whether the link at `path` may be followed.
@@ -303,9 +306,8 @@ impl Gate {
         let mut path = std::mem::take(&mut self.scratch);
         let result = self.locate_in(target, &mut path, &mut act);
         self.scratch = path;
-        if self.saw_tmp.get() && !self.told_tmp {
-            self.told_tmp = true;
-            self.sink.saw_tmp();
+        for point in self.untold.get_mut().drain(..) {
+            self.sink.mounted(point);
         }
         result
     }
@@ -317,7 +319,9 @@ impl Gate {
         act: &mut impl FnMut(&mut Self, Place<'_>) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
         let shape = resolve::clean(target.base, target.relative, path)?;
-        self.translate(path);
+        if let Some(host) = self.to_host(path, None) {
+            *path = host;
+        }
         let follow = target.follow || shape.directory;
         let Shape { directory, dot, dots } = shape;
         if self.mode == Mode::Off {
