@@ -42,7 +42,6 @@ fn measure(kind: &str, count: u32, components: impl Fn(u32) -> Vec<Component>) {
         by: Vec::new(),
         scope: Scope::Always,
         protected: false,
-        as_tmp: false,
         provenance: Provenance::default(),
     });
     let policy = Policy { grants: grants.collect(), current_dir: b"/work".to_vec(), ..Policy::default() };

@@ -145,7 +145,6 @@ fn grant(id: u32, path: &Path) -> Grant {
         by: Vec::new(),
         scope: Scope::Always,
         protected: false,
-        as_tmp: false,
         provenance: Provenance::default(),
     }
 }

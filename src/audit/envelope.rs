@@ -62,7 +62,7 @@ pub fn with_tmp_view(mut package: PackagePolicy) -> PackagePolicy {
         entries.map(|entry| entry.map(|entry| entry.file_name().into_vec())).collect::<io::Result<_>>()
     });
     if let Ok(names) = names {
-        package.tmp_names.audit(names);
+        package.kept.audit(names);
     }
     package
 }
@@ -170,7 +170,6 @@ fn push(around: &mut Policy, pattern: GrantPattern, operations: OperationSet, pr
         by: Vec::new(),
         scope: Scope::Always,
         protected,
-        as_tmp: false,
         provenance: Provenance::default(),
     });
 }

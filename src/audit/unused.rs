@@ -57,8 +57,7 @@ pub fn removals(report: &Report, audited: &Audited<'_>) -> (Vec<Removal>, Vec<St
             // The command line says so for this run only.
         } else if place.file == audited.manifest.path && place.table.starts_with("package.") {
             let (table, case) = table_of(&grant.scope, place.table.rsplit('.').next().unwrap_or("fs"));
-            let (key, entry, by) = (place.key.clone(), place.text.clone(), grant.by.clone());
-            removals.push(Removal { table, case, key, entry, by, as_tmp: grant.as_tmp });
+            removals.push(Removal { table, case, key: place.key.clone(), entry: grant.entry() });
         } else {
             kept.push(format!("`{}` in `{}.{}`", escape::line(&place.text), place.table, place.key));
         }

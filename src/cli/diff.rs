@@ -104,8 +104,8 @@ fn between_revisions(
 
 fn of_grant(policy: &PackagePolicy, grant: &Grant, operations: OperationSet, root: &Path) -> Item {
     let operations: Vec<&str> = operations.iter().map(|operation| operation.key()).collect();
-    let Provenance { file, line, table, key, text, .. } = &grant.provenance;
-    let seen = if grant.as_tmp { " as `/tmp`" } else { "" };
+    let Provenance { file, line, table, key, text, mount, .. } = &grant.provenance;
+    let seen = mount.map_or(String::new(), |point| format!(" as `{}`", point.path()));
     let by = if grant.by.is_empty() { String::new() } else { format!(" by {}", grant.by.join(", ")) };
     Item {
         package: policy.package.clone(),

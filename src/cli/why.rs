@@ -116,8 +116,8 @@ fn answer(args: &WhyArgs, package: &Package, session: &mut Session<'_>) -> Resul
         Resource::Path(meant(&session.workspace.current_dir.join(Path::new(&args.resource)), &policy))
     };
     let access = Access { operation, resource };
-    let saw_tmp = policy.tmp_view.as_ref().is_some_and(|view| view.holds(access.resource.bytes()));
-    let target = Target { kind, name, test: args.test.as_deref(), bind: &bind, saw_tmp };
+    let mounted = &policy.mounts.holding(access.resource.bytes()).collect();
+    let target = Target { kind, name, test: args.test.as_deref(), bind: &bind, mounted };
     let (why, covered, help) =
         explain(session.guests.setup.landlock, &permissions, &policy, &access, &target);
     if args.output.message_format == MessageFormat::Json {
@@ -129,15 +129,14 @@ fn answer(args: &WhyArgs, package: &Package, session: &mut Session<'_>) -> Resul
     Ok(if why.allowed { ExitStatus::Success } else { ExitStatus::Violation })
 }
 
-/// The path that is decided on: the guest's view of `/tmp` first, then links.
+/// The path that is decided on: what the guest means by it first, then links.
 fn meant(path: &Path, policy: &Policy) -> Vec<u8> {
-    let view = |path: &[u8]| policy.tmp_view.as_ref().and_then(|view| view.real(path));
     let plain: PathBuf = path.components().collect();
     let goes_up = plain.components().any(|part| part == Component::ParentDir);
-    let seen = if goes_up { None } else { view(plain.as_os_str().as_bytes()) };
+    let seen = if goes_up { None } else { policy.mounts.to_host(plain.as_os_str().as_bytes()) };
     seen.unwrap_or_else(|| {
         let target = Disk.resolve(plain.as_os_str().as_bytes()).target;
-        view(&target).unwrap_or(target)
+        policy.mounts.to_host(&target).unwrap_or(target)
     })
 }
 

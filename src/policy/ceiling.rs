@@ -90,7 +90,8 @@ impl Ceiling {
                     grant.operations
                 } else {
                     // Where the private directory is seen is no matter of what may be done there.
-                    let grant = Grant { as_tmp: false, ..grant.clone() };
+                    let mut grant = grant.clone();
+                    grant.provenance.mount = None;
                     covered(index.candidates(&grant).map(|(_, wide)| wide), &grant)
                 };
                 if covered != grant.operations {

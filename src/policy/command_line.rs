@@ -96,7 +96,6 @@ impl Resolver<'_> {
                 span: 0..0,
                 by: Vec::new(),
                 protected: true,
-                as_tmp: false,
                 scope: Scope::Always,
                 provenance,
             };

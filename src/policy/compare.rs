@@ -84,7 +84,7 @@ pub fn covered<'a>(others: impl Iterator<Item = &'a Grant> + Clone, grant: &Gran
                 && (wide.by.is_empty()
                     || (!grant.by.is_empty() && grant.by.iter().all(|name| wide.by.contains(name))))
                 && (wide.protected || !grant.protected)
-                && (wide.as_tmp || !grant.as_tmp)
+                && [None, wide.provenance.mount].contains(&grant.provenance.mount)
         };
         match &grant.pattern {
             GrantPattern::Env(narrow) => others

@@ -8,6 +8,7 @@ mod command_line;
 pub mod compare;
 pub mod decide;
 mod document;
+mod entry;
 pub mod folded;
 pub mod lint;
 pub mod matching;
@@ -29,12 +30,13 @@ pub use ceiling::Ceiling;
 pub use command_line::{CommandLineGrants, Flag};
 pub use decide::{Decider, Recent, Rights};
 pub use document::parse;
+pub use entry::Entry;
 pub use membership::{Membership, Root};
 pub use model::{
     Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
     PathBase, PathPattern, Policy, Provenance, Scope,
 };
-pub use mounts::{TMP, TmpNames, TmpView};
+pub use mounts::{Kept, Mount, MountPoint, Mounts};
 pub use places::{Lookup, Places, Resolved};
 pub use resolve::{Loaded, MOST_MISTAKES, Manifests, Wasi, load};
 pub use select::{Bindings, TargetKind, case_matches};

@@ -1,6 +1,7 @@
 //! The validated form of a manifest's permissions. Plain data that crosses to the worker.
 
-use super::mounts::{TmpNames, TmpView};
+use super::entry::Entry;
+use super::mounts::{Kept, MountPoint, Mounts};
 use super::pattern::literals;
 use crate::access::{ExceptionId, GrantId, OperationSet};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub struct Provenance {
     pub key: String,
     /// The entry as written: `assets/*.json`.
     pub text: String,
+    /// Where it says that its directory is seen (`as`): who has the grant sees it there.
+    pub mount: Option<MountPoint>,
 }
 
 /// To which targets and tests of the package a grant applies.
@@ -124,10 +127,16 @@ pub struct Grant {
     pub scope: Scope,
     /// It says `protected = true`: it may name a protected place.
     pub protected: bool,
-    /// It says `as = "/tmp"`: who has it sees the private directory in the place of `/tmp`.
-    pub as_tmp: bool,
     /// Where it was written.
     pub provenance: Provenance,
+}
+
+impl Grant {
+    /// The entry that it was made of.
+    pub fn entry(&self) -> Entry {
+        let Provenance { text, mount, .. } = &self.provenance;
+        Entry { text: text.clone(), by: self.by.clone(), protected: self.protected, mount: *mount }
+    }
 }
 
 /// What an exception does.
@@ -216,8 +225,8 @@ pub struct PackagePolicy {
     pub links: Vec<Vec<u8>>,
     /// What the manifest grants and a ceiling took away: nothing to suggest again.
     pub above: Vec<Grant>,
-    /// What views of `/tmp` leave as it is.
-    pub tmp_names: TmpNames,
+    /// What mounts leave as it is.
+    pub kept: Kept,
 }
 
 /// Limits as a table says them: what is `None` is left as it was.
@@ -256,6 +265,6 @@ pub struct Policy {
     pub links: Vec<Vec<u8>>,
     /// The guest's current directory: it may always be looked at (`stat`), never more.
     pub current_dir: Vec<u8>,
-    /// The private directory in the place of `/tmp`, if the guest sees it there.
-    pub tmp_view: Option<TmpView>,
+    /// Where the guest sees something else than the host has there.
+    pub mounts: Mounts,
 }

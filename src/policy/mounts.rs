@@ -1,6 +1,7 @@
-//! `as = "/tmp"`: the private directory stands in the place of `/tmp`, for a guest that will have no other.
+//! The paths of a guest and those of the host, where they differ: `as = "/tmp"` puts the private directory in
+//! the place of `/tmp`, for a guest that will have no other.
 //!
-//! What the guest calls `/tmp` is translated once, before anything is decided: decisions, rules and
+//! What the guest names is translated once, before anything is decided: decisions, rules and
 //! reports speak of the private directory by its own path. Names below `/tmp` that the policy or the
 //! run speaks of by themselves stay what they are.
 
@@ -15,60 +16,113 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What the private directory can stand for.
-pub const TMP: &[u8] = b"/tmp";
+/// Where a guest can find something else than its machine has there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum MountPoint {
+    /// `/tmp`, in the place of which its private directory can stand.
+    Tmp,
+}
 
-/// A guest's view of `/tmp`.
+impl MountPoint {
+    /// What the guest calls it.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Tmp => "/tmp",
+        }
+    }
+}
+
+/// A directory in the place of another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TmpView {
+pub struct Mount {
+    point: MountPoint,
     to: Vec<u8>,
     kept: BTreeSet<Vec<u8>>,
     granted: bool,
 }
 
-impl TmpView {
-    /// `to` is the private directory: absolute, without links. `kept` are names directly below `/tmp`
+impl Mount {
+    /// `to` is the directory on the host: absolute, without links. `kept` are names directly below the point
     /// that stay what they are, as does the one on the way to `to`. Without `granted` it is an audit
     /// that shows it so, and no grant covers what the guest does there by this name.
-    pub fn new(to: &[u8], mut kept: BTreeSet<Vec<u8>>, granted: bool) -> Self {
+    pub fn new(point: MountPoint, to: &[u8], mut kept: BTreeSet<Vec<u8>>, granted: bool) -> Self {
         // Else a translated path would be translated again.
         if let Below::Name(name) = below(&literals(to)) {
             kept.insert(name.to_vec());
         }
-        Self { to: to.to_vec(), kept, granted }
+        Self { point, to: to.to_vec(), kept, granted }
     }
 
-    /// The private directory.
+    /// Where the guest sees it.
+    pub fn point(&self) -> MountPoint {
+        self.point
+    }
+
+    /// The directory on the host.
     pub fn to(&self) -> &[u8] {
         &self.to
     }
 
-    /// Whether a grant says so.
-    pub fn is_granted(&self) -> bool {
-        self.granted
-    }
-
-    /// Whether the private directory is meant by a path that goes on with `next` after `/tmp`.
-    pub fn stands_before(&self, next: Option<&[u8]>) -> bool {
-        next.is_none_or(|next| !self.kept.contains(next))
-    }
-
-    /// What the guest means by an absolute path without `.` and empty components, if that is another one.
-    pub fn real(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let rest = path.strip_prefix(TMP).filter(|rest| rest.is_empty() || rest[0] == b'/')?;
-        let next = rest.split(|byte| *byte == b'/').nth(1);
-        self.stands_before(next).then(|| [&self.to, rest].concat())
-    }
-
-    /// Whether a path is the private directory or lies beneath it.
+    /// Whether a path on the host is the directory or lies beneath it.
     pub fn holds(&self, path: &[u8]) -> bool {
-        path.strip_prefix(self.to.as_slice()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        rest_below(path, &self.to).is_some()
     }
 }
 
-/// What a package's views of `/tmp` leave as it is, besides what its grants and exceptions name.
+/// The one mapping of the paths that a guest names to those of the host. The first that fits counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TmpNames {
+pub struct Mounts(Vec<Mount>);
+
+impl From<Mount> for Mounts {
+    fn from(mount: Mount) -> Self {
+        Self(vec![mount])
+    }
+}
+
+impl Mounts {
+    /// What the guest means by an absolute path without `.` and empty components, if that is another one.
+    pub fn to_host(&self, path: &[u8]) -> Option<Vec<u8>> {
+        self.enter(path, None).map(|(_, host)| host)
+    }
+
+    /// The same of a path that goes on with `next`, and the point by which it is meant.
+    pub fn enter(&self, path: &[u8], next: Option<&[u8]>) -> Option<(MountPoint, Vec<u8>)> {
+        self.0.iter().find_map(|mount| {
+            let rest = rest_below(path, mount.point.path().as_bytes())?;
+            let next = rest.split(|byte| *byte == b'/').nth(1).or(next);
+            let meant = next.is_none_or(|next| !mount.kept.contains(next));
+            meant.then(|| (mount.point, [&mount.to, rest].concat()))
+        })
+    }
+
+    /// Whether a path is that of a point itself.
+    pub fn has_point(&self, path: &[u8]) -> bool {
+        self.0.iter().any(|mount| mount.point.path().as_bytes() == path)
+    }
+
+    /// The points at which the guest sees a path of the host.
+    pub fn holding(&self, path: &[u8]) -> impl Iterator<Item = MountPoint> {
+        self.0.iter().filter(|mount| mount.holds(path)).map(|mount| mount.point)
+    }
+
+    /// Those that an audit shows without a grant.
+    pub fn ungranted(&self) -> impl Iterator<Item = &Mount> {
+        self.0.iter().filter(|mount| !mount.granted)
+    }
+
+    fn is_granted(&self, point: MountPoint) -> bool {
+        self.0.iter().any(|mount| mount.point == point && mount.granted)
+    }
+}
+
+/// What follows `above` in a path that is it or lies beneath it.
+fn rest_below<'a>(path: &'a [u8], above: &[u8]) -> Option<&'a [u8]> {
+    path.strip_prefix(above).filter(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// What a package's mounts leave as it is, besides what its grants and exceptions name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
     /// Names on the way to the package, its workspace, the target directory and home.
     places: BTreeSet<Vec<u8>>,
     /// One of these but home is `/tmp` itself.
@@ -77,7 +131,7 @@ pub struct TmpNames {
     found: Option<BTreeSet<Vec<u8>>>,
 }
 
-impl TmpNames {
+impl Kept {
     pub(super) fn of(places: &Places) -> Self {
         let mut names = Self::default();
         let of_build = [&places.package, &places.workspace, &places.target_dir];
@@ -109,21 +163,21 @@ impl TmpNames {
     }
 
     /// What a guest with these grants and exceptions sees; patterns are bound.
-    pub(super) fn view(
+    pub(super) fn mounts(
         &self,
         grants: &[Grant],
         exceptions: &[Exception],
         bind: &Bindings,
-    ) -> Option<TmpView> {
+    ) -> Option<Mounts> {
         let to = bytes(bind.tmp.as_deref()?);
-        let granted = grants.iter().any(|grant| grant.as_tmp);
+        let granted = grants.iter().any(|grant| grant.provenance.mount == Some(MountPoint::Tmp));
         let mut kept = match &self.found {
             _ if granted => BTreeSet::new(),
             Some(found) => found.clone(),
             None => return None,
         };
         let whole = self.kept(grants, exceptions, bind, &mut kept);
-        (granted || !whole).then(|| TmpView::new(to, kept, granted))
+        (granted || !whole).then(|| Mount::new(MountPoint::Tmp, to, kept, granted).into())
     }
 
     /// Collects names that stay what they are. Whether something speaks of `/tmp` as a whole.
@@ -163,19 +217,17 @@ impl PackagePolicy {
     ) -> bool {
         let Below::Name(_) = below(&literals(path)) else { return false };
         let mut kept = BTreeSet::new();
-        let whole = self.tmp_names.kept(&cut.grants, &cut.exceptions, bind, &mut kept);
-        let granted = cut.tmp_view.as_ref().is_some_and(TmpView::is_granted);
-        !granted
+        let whole = self.kept.kept(&cut.grants, &cut.exceptions, bind, &mut kept);
+        let to = bytes(bind.tmp.as_deref().unwrap_or(Path::new("/")));
+        !cut.mounts.is_granted(MountPoint::Tmp)
             && !whole
             && self.speaks_of_tmp(scope).is_none()
-            && TmpView::new(bytes(bind.tmp.as_deref().unwrap_or(Path::new("/"))), kept, true)
-                .real(path)
-                .is_some()
+            && Mounts::from(Mount::new(MountPoint::Tmp, to, kept, true)).to_host(path).is_some()
     }
 
     /// What speaks of `/tmp` as a whole to some guest to which `scope` applies, in words.
     pub(super) fn speaks_of_tmp(&self, scope: &Scope) -> Option<String> {
-        if self.tmp_names.whole {
+        if self.kept.whole {
             return Some("the package or its target directory is `/tmp` itself".to_owned());
         }
         let whole = |pattern: &PathPattern| matches!(below(&pattern.components), Below::Whole);
@@ -209,7 +261,7 @@ enum Below<'a> {
 
 fn below(components: &[Component]) -> Below<'_> {
     match literal_prefix(components) {
-        [Component::Literal(tmp), rest @ ..] if *tmp == TMP[1..] => match rest {
+        [Component::Literal(tmp), rest @ ..] if tmp == b"tmp" => match rest {
             [Component::Literal(name), ..] => Below::Name(name),
             _ => Below::Whole,
         },

@@ -62,7 +62,7 @@ impl PackagePolicy {
     /// the same as [`for_target`](Self::for_target) makes for no test at all. `own_tmp` says that it
     /// has one.
     pub fn is_ordinary(&self, test: &str, own_tmp: bool) -> bool {
-        if own_tmp && self.tmp_names.is_for_audit() {
+        if own_tmp && self.kept.is_for_audit() {
             return false;
         }
         let grants = self.grants.iter().map(|grant| {
@@ -106,9 +106,8 @@ impl PackagePolicy {
             .filter(|exception| binding(&exception.scope))
             .filter_map(|exception| bind_exception(exception, bind))
             .collect();
-        let tmp_view = self.tmp_names.view(&grants, &exceptions, bind);
+        let mounts = self.kept.mounts(&grants, &exceptions, bind).unwrap_or_default();
         let current_dir = bytes(&bind.current_dir);
-        let seen = tmp_view.as_ref().and_then(|view| view.real(current_dir));
         Policy {
             package: self.package.clone(),
             grants,
@@ -116,8 +115,8 @@ impl PackagePolicy {
             set,
             limits,
             links: self.links.clone(),
-            current_dir: seen.unwrap_or_else(|| current_dir.to_vec()),
-            tmp_view,
+            current_dir: mounts.to_host(current_dir).unwrap_or_else(|| current_dir.to_vec()),
+            mounts,
         }
     }
 

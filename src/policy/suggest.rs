@@ -1,8 +1,10 @@
 //! The smallest entry that would have allowed an access.
 
 use super::decide::Decider;
+use super::entry::Entry;
 use super::matching::covers_path;
 use super::model::{Exception, PackagePolicy, PathPattern, Scope};
+use super::mounts::MountPoint;
 use super::pattern::{escape, parse_env, parse_path, shown};
 use super::places::{Places, bytes};
 use super::protected::{Conflict, Protected, entry_for};
@@ -12,6 +14,7 @@ use super::select::{Bindings, TargetKind};
 use crate::access::{Access, Decision, Operation, OperationSet, Resource};
 use crate::text::toml_string as quoted;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Who tried.
@@ -25,12 +28,12 @@ pub struct Target<'a> {
     pub test: Option<&'a str>,
     /// As it was bound for that run.
     pub bind: &'a Bindings,
-    /// It called its private directory `/tmp`.
-    pub saw_tmp: bool,
+    /// The mounts by which it came somewhere.
+    pub mounted: &'a BTreeSet<MountPoint>,
 }
 
 /// TOML, or a flag, that would allow an access.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
     /// The manifest to add it to, as shown; empty for the command line.
     pub manifest: String,
@@ -39,12 +42,8 @@ pub struct Suggestion {
     pub table: String,
     /// Key: `read`.
     pub key: String,
-    /// The entry in the manifest's pattern syntax, not yet quoted for TOML.
-    pub entry: String,
-    /// It must be written `{ path = "…", protected = true }`.
-    pub protected: bool,
-    /// It must be written `{ path = "{tmp}", as = "/tmp" }`.
-    pub as_tmp: bool,
+    /// The entry.
+    pub entry: Entry,
     /// The scope of the table.
     pub scope: Scope,
     /// The lines to paste.
@@ -90,9 +89,9 @@ pub fn suggest(
         Operation::EnvRead => EntryKey::EnvRead,
     };
     let (scope, prefix, note) = table(policy, target);
-    let Entry { entry, conflict, as_tmp } = match &access.resource {
+    let (entry, conflict) = match &access.resource {
         Resource::Env(name) => match std::str::from_utf8(name).ok().map(escape) {
-            Some(entry) if parse_env(&entry).is_ok() => Entry { entry, conflict: None, as_tmp: false },
+            Some(entry) if parse_env(&entry).is_ok() => (Entry { text: entry, ..Entry::default() }, None),
             _ => return Suggested::none("a manifest cannot name this variable"),
         },
         Resource::Path(path) => match path_entry(policy, places, key, path, target, &scope) {
@@ -101,9 +100,8 @@ pub fn suggest(
         },
     };
     if manifest.is_empty() {
-        return on_command_line(key, entry, as_tmp, scope);
+        return on_command_line(key, entry, scope);
     }
-    let protected = conflict.is_some();
     let meant = conflict.map(|conflict| {
         let word = if conflict.sensitive { "sensitive" } else { "protected" };
         format!("`{}` is a {word} place: {}", conflict.place, conflict.why)
@@ -114,34 +112,20 @@ pub fn suggest(
         _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
     };
     let table = format!("{prefix}.{}", access.operation.table());
-    let quoted = quoted(&entry);
-    let value = match (protected, as_tmp) {
-        (true, _) => format!("{{ path = {quoted}, protected = true }}"),
-        (_, true) => format!("{{ path = {quoted}, as = \"/tmp\" }}"),
-        _ => quoted,
-    };
+    let value = entry.toml("path", quoted);
     let paste = match &scope {
         // A second header would start a second case.
         Scope::Case { .. } => format!("{}.{key_name} = [{value}]", access.operation.table()),
         _ => format!("[{table}]\n{key_name} = [{value}]"),
     };
     let key = key_name.to_owned();
-    let suggestion = Some(Suggestion {
-        manifest: manifest.to_owned(),
-        table,
-        key,
-        entry,
-        protected,
-        as_tmp,
-        scope,
-        paste,
-    });
+    let suggestion = Some(Suggestion { manifest: manifest.to_owned(), table, key, entry, scope, paste });
     Suggested { suggestion, note }
 }
 
 /// The flag that would allow it. Whoever types it names a protected place without a further word.
-fn on_command_line(key: EntryKey, entry: String, as_tmp: bool, scope: Scope) -> Suggested {
-    if as_tmp {
+fn on_command_line(key: EntryKey, entry: Entry, scope: Scope) -> Suggested {
+    if entry.mount.is_some() {
         return Suggested::none("only a manifest can put a private directory in the place of `/tmp`");
     }
     let flag = match key {
@@ -149,21 +133,13 @@ fn on_command_line(key: EntryKey, entry: String, as_tmp: bool, scope: Scope) -> 
         _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
-    let word = match !entry.is_empty() && entry.bytes().all(plain) {
-        true => entry.clone(),
-        false => format!("'{}'", entry.replace('\'', r"'\''")),
+    let word = match !entry.text.is_empty() && entry.text.bytes().all(plain) {
+        true => entry.text.clone(),
+        false => format!("'{}'", entry.text.replace('\'', r"'\''")),
     };
     let paste = format!("--{flag} {word}");
-    let suggestion = Some(Suggestion {
-        manifest: String::new(),
-        table: String::new(),
-        key: flag.to_owned(),
-        entry,
-        protected: false,
-        as_tmp: false,
-        scope,
-        paste,
-    });
+    let entry = Entry { protected: false, ..entry };
+    let suggestion = Some(Suggestion { key: flag.to_owned(), entry, scope, paste, ..Suggestion::default() });
     Suggested { suggestion, note: None }
 }
 
@@ -172,22 +148,16 @@ fn is_above(policy: &PackagePolicy, access: &Access, target: &Target<'_>) -> boo
     if policy.above.is_empty() {
         return false;
     }
-    let tmp_names = policy.tmp_names.clone();
-    let above = PackagePolicy { grants: policy.above.clone(), tmp_names, ..PackagePolicy::default() };
+    let (grants, kept) = (policy.above.clone(), policy.kept.clone());
+    let above = PackagePolicy { grants, kept, ..PackagePolicy::default() };
     let above = above.for_target(target.kind, target.name, target.test, target.bind);
-    let seen = above.tmp_view.as_ref().and_then(|view| view.real(access.resource.bytes()));
+    let seen = above.mounts.to_host(access.resource.bytes());
     let resource = seen.map_or_else(|| access.resource.clone(), Resource::Path);
     let decision = Decider::new(&above).decide(access.operation, &resource);
     matches!(decision, Decision::Allowed(Some(_)) | Decision::DependsOnOrigin)
 }
 
-struct Entry {
-    entry: String,
-    /// The place that it names in spite of its protection.
-    conflict: Option<Conflict>,
-    as_tmp: bool,
-}
-
+/// The entry, and the place that it names in spite of its protection.
 fn path_entry(
     policy: &PackagePolicy,
     places: &Places,
@@ -195,7 +165,7 @@ fn path_entry(
     path: &[u8],
     target: &Target<'_>,
     scope: &Scope,
-) -> Result<Entry, String> {
+) -> Result<(Entry, Option<Conflict>), String> {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
     let binds = |exception: &Exception| {
         std::iter::once(&exception.pattern).chain(&exception.target).any(|own| covers_path(own, &names))
@@ -214,10 +184,13 @@ fn path_entry(
         let rest = folder.and_then(|folder| path.strip_prefix(folder));
         rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     };
-    let tmp_as = |as_tmp| Entry { entry: "{tmp}".to_owned(), conflict: None, as_tmp };
+    let tmp_as = |mounted: bool| {
+        let mount = mounted.then_some(MountPoint::Tmp);
+        (Entry { text: "{tmp}".to_owned(), mount, ..Entry::default() }, None)
+    };
     if let Some(tmp) = target.bind.tmp.as_deref() {
         if beneath(Some(tmp)) {
-            return Ok(tmp_as(target.saw_tmp));
+            return Ok(tmp_as(target.mounted.contains(&MountPoint::Tmp)));
         }
         if beneath(tmp.parent()) {
             return Err("no entry can allow it: what holds `{tmp}` has another name each time".to_owned());
@@ -260,7 +233,10 @@ fn path_entry(
             conflict.place,
             conflict.why
         )),
-        conflict => Ok(Entry { entry, conflict, as_tmp: false }),
+        conflict => {
+            let protected = conflict.is_some();
+            Ok((Entry { text: entry, protected, ..Entry::default() }, conflict))
+        }
     }
 }
 

@@ -135,7 +135,9 @@ pub fn run(
     let mut policy = package.for_target(program.kind, &program.target, program.test.as_deref(), &bind);
     policy.limits.time = [policy.limits.time, program.timeout].into_iter().flatten().min();
     // Beneath another root there is no way to the private directory.
-    policy.tmp_view.take_if(|_| program.root.is_some());
+    if program.root.is_some() {
+        policy.mounts = Default::default();
+    }
     let policy = complete(policy, subject, tmp.as_deref());
     let root = match &program.root {
         None => real_root()?,
@@ -246,7 +248,7 @@ impl Listener<'_, '_> {
                     name: &program.target,
                     test: program.test.as_deref(),
                     bind,
-                    saw_tmp: result.observed.saw_tmp,
+                    mounted: &result.observed.mounted,
                 };
                 let envelope = self.envelope.as_ref();
                 violations.push(explained(subject, &attribution, envelope, (raw, *count), &target));

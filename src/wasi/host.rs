@@ -58,11 +58,10 @@ impl Host {
                 preopen(b"/", b"/");
             }
             Preopens::TopLevel(paths) => {
-                let seen = |path: &[u8]| policy.tmp_view.as_ref().and_then(|view| view.real(path));
                 let current: &[u8] = if policy.current_dir.is_empty() { b"/" } else { &policy.current_dir };
                 preopen(b".", current);
                 for path in paths {
-                    preopen(&path, &seen(&path).unwrap_or_else(|| path.clone()));
+                    preopen(&path, &policy.mounts.to_host(&path).unwrap_or_else(|| path.clone()));
                 }
             }
         }

@@ -95,10 +95,9 @@ impl Host {
         let target = target(&self.table, fd, relative, 0)?;
         let mut text = Cow::Borrowed(text);
         if text.starts_with(b"/") && !goes_up_inside(&text) {
-            // It says where it leads to everybody, not only to who sees another `/tmp`.
-            let mut real = textual(b"/", &text);
-            if self.gate.translate(&mut real) {
-                text = Cow::Owned(real);
+            // It says where it leads to everybody, not only to who sees something else there.
+            if let Some(host) = self.gate.to_host(&textual(b"/", &text), None) {
+                text = Cow::Owned(host);
             }
         }
         let text = &*text;

@@ -32,7 +32,7 @@ pub use p1::add_to_linker;
 pub use turns::Turns;
 
 use crate::access::{GrantId, RawFrame, RawViolation};
-use crate::policy::{Decider, Policy};
+use crate::policy::{Decider, MountPoint, Policy};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -115,8 +115,8 @@ pub trait Sink: Send {
     fn violation(&mut self, violation: RawViolation);
     /// A grant was used for the first time. [`Host::grant_uses`] has the counts.
     fn used(&mut self, grant: GrantId);
-    /// The guest came to its private directory by the name `/tmp`: said once.
-    fn saw_tmp(&mut self) {}
+    /// The guest came somewhere by a mount: said once of each.
+    fn mounted(&mut self, _point: MountPoint) {}
     /// The crate that a call comes from, given the guest's stack, innermost frame first; `None` if
     /// it cannot be told. Asked only where a grant says `by`.
     fn origin(&mut self, backtrace: &[RawFrame]) -> Option<String>;

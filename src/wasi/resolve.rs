@@ -8,7 +8,6 @@ use super::gate::{Denial, Fault, Gate};
 use super::memory::MAX_PATH;
 use super::types::Errno;
 use crate::access::Operation;
-use crate::policy::TMP;
 use rustix::fs::{Mode as Bits, OFlags};
 use rustix::io::Errno as Native;
 use std::os::fd::{AsFd, OwnedFd};
@@ -134,14 +133,14 @@ pub(crate) fn resolve(gate: &Gate, text: &[u8], pinned: usize, follow: bool) -> 
             path.truncate(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
             // Whoever comes from a name that stays what it is, and goes on up, only passes.
             if rest.last().is_none_or(|next| next != b"..") {
-                see_tmp(gate, &mut path, &mut directories, &mut rest)?;
+                enter(gate, &mut path, &mut directories, &mut rest)?;
             }
             continue;
         }
         let parent = path.len();
         path.push(b'/');
         path.extend_from_slice(&component);
-        if see_tmp(gate, &mut path, &mut directories, &mut rest)? {
+        if enter(gate, &mut path, &mut directories, &mut rest)? {
             continue;
         }
         let goes_up = rest.iter().any(|name| name == b"..");
@@ -200,20 +199,17 @@ pub(crate) fn resolve(gate: &Gate, text: &[u8], pinned: usize, follow: bool) -> 
     Ok(path)
 }
 
-/// Having come to `/tmp`, goes to what the guest sees there, if that is the private directory.
-fn see_tmp(
+/// Goes on in the directory that the guest sees at `path` in the place of the host's, if there is one.
+fn enter(
     gate: &Gate,
     path: &mut Vec<u8>,
     directories: &mut Vec<OwnedFd>,
     rest: &mut Vec<Vec<u8>>,
 ) -> Result<bool, Fault> {
-    if path != TMP {
-        return Ok(false);
-    }
-    let Some(to) = gate.in_place_of_tmp(rest.last().map(Vec::as_slice)) else { return Ok(false) };
+    let Some(host) = gate.step_to_host(path, rest.last().map(Vec::as_slice)) else { return Ok(false) };
     directories.clear();
     path.clear();
-    push_components(rest, to)?;
+    push_components(rest, &host)?;
     Ok(true)
 }
 

@@ -327,7 +327,6 @@ fn policy() -> impl Strategy<Value = Policy> {
                 by: Vec::new(),
                 scope: Scope::Always,
                 protected,
-                as_tmp: false,
                 provenance: Provenance::default(),
             })
             .collect(),
@@ -376,7 +375,6 @@ fn a_disagreement_is_noticed() {
         by: Vec::new(),
         scope: Scope::Always,
         protected: false,
-        as_tmp: false,
         provenance: Provenance::default(),
     };
     let tree = Tree::new();

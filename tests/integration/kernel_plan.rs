@@ -45,7 +45,6 @@ fn grant(operations: OperationSet, path: &str) -> Grant {
         by: Vec::new(),
         scope: Scope::Always,
         protected: false,
-        as_tmp: false,
         provenance: Provenance { text: path.into(), ..Provenance::default() },
     }
 }

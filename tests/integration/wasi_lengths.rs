@@ -112,7 +112,6 @@ fn no_length_of_a_guest_makes_the_host_copy_it() {
         by: Vec::new(),
         scope: Scope::Always,
         protected: false,
-        as_tmp: false,
         provenance: Provenance::default(),
     };
     let mut policy = Policy { grants: vec![grant], ..Policy::default() };

@@ -138,7 +138,6 @@ fn policy() -> impl Strategy<Value = Short> {
                 by: Vec::new(),
                 scope: Scope::Always,
                 protected,
-                as_tmp: false,
                 provenance: Provenance::default(),
             });
         }

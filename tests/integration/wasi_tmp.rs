@@ -2,7 +2,7 @@
 //! nowhere else by it.
 
 use crate::wasi_support::*;
-use cargo_sandbox::policy::TmpView;
+use cargo_sandbox::policy::{Mount, MountPoint, Mounts};
 use cargo_sandbox::wasi::Preopens;
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,9 +17,9 @@ fn with_private() -> Place {
     place
 }
 
-fn view(place: &Place, kept: &[&[u8]], granted: bool) -> Option<TmpView> {
+fn view(place: &Place, kept: &[&[u8]], granted: bool) -> Mounts {
     let kept = kept.iter().map(|name| name.to_vec()).collect::<BTreeSet<_>>();
-    Some(TmpView::new(place.path("private").as_os_str().as_bytes(), kept, granted))
+    Mount::new(MountPoint::Tmp, place.path("private").as_os_str().as_bytes(), kept, granted).into()
 }
 
 /// A guest that may read and write in its private directory and in `box`, and sees the former as `/tmp`.
@@ -31,7 +31,7 @@ fn seeing(place: &Place) -> Run {
         .grant("read", &granted)
         .grant("write", granted)
         .with(|run| {
-            run.policy.tmp_view = view(place, &[], true);
+            run.policy.mounts = view(place, &[], true);
         })
 }
 
@@ -62,9 +62,9 @@ fn what_is_called_tmp_is_the_private_directory() {
         "ok textmore",
     ]);
     assert_eq!(place.read("private/g").as_deref(), Some("textmore"));
-    assert_eq!(ended.seen.saw_tmp, 1, "it is said once");
+    assert_eq!(ended.seen.mounted, 1, "it is said once");
     let other = seeing(&place).probe(&place.in_it("read @/private/g -- read @/box/f -- stat /tmpx"));
-    assert_eq!((&*other.lines[2], other.seen.saw_tmp), (DENIED, 0));
+    assert_eq!((&*other.lines[2], other.seen.mounted), (DENIED, 0));
     assert_eq!(other.violations(), ["fs-stat /tmpx"]);
 }
 
@@ -84,9 +84,8 @@ fn what_is_really_there_is_neither_read_nor_changed() {
     assert_eq!(fs::read_dir(real.path()).unwrap().count(), 1);
     // A name that something else speaks of stays what it is: to be read here, and no more.
     let name = real.path().file_name().unwrap().as_bytes();
-    let kept = seeing(&place)
-        .grant("read", real.path())
-        .with(|run| run.policy.tmp_view = view(&place, &[name], true));
+    let kept =
+        seeing(&place).grant("read", real.path()).with(|run| run.policy.mounts = view(&place, &[name], true));
     let ended = kept.probe(&format!(
         "read {here}/f -- write {here}/f mine -- write /tmp/f mine -- list /tmp -- list {here}"
     ));
@@ -150,7 +149,7 @@ fn nothing_is_gained_by_moving_things_out_of_it_or_into_it() {
             .grant("read", place.path("box"))
             .grant("write", place.path("box"))
             .with(|run| {
-                run.policy.tmp_view = view(&place, &[], true);
+                run.policy.mounts = view(&place, &[], true);
             })
     };
     let steps = place.in_it("link /tmp/f @/box/linked -- rename /tmp/f @/box/moved -- link @/out/f /tmp/linked -- rename @/out/f /tmp/moved");
@@ -199,14 +198,14 @@ fn an_audit_shows_it_and_no_grant_counts_there_by_that_name() {
         let private = place.path("private");
         let envelope = run().grant("read", "/").grant("read", &private).grant("write", &private);
         let run = run().grant("read", &private).grant("write", &private).audit(envelope);
-        run.with(|run| run.policy.tmp_view = view(&place, &[], granted))
+        run.with(|run| run.policy.mounts = view(&place, &[], granted))
     };
     let steps = place.in_it("write @/private/f text -- read /tmp/f -- read /tmp/d/../f -- read @/private/f");
     let ended = audit(false).probe(&steps);
     let read = "fs-read @/private/f";
     assert_eq!(ended.lines, ["ok", "ok text", MISSING, "ok text"]);
     assert_eq!(ended.violations(), place.these(&[read, read]));
-    assert_eq!(ended.seen.saw_tmp, 1);
+    assert_eq!(ended.seen.mounted, 1);
     // Without any grant: what is on the way there is no need of its own.
     let bare = audit(false).with(|run| run.policy.grants.clear());
     let ended = bare.probe("mkdir /tmp/d -- write /tmp/d/../g text -- list /tmp/d/..");

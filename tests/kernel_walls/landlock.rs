@@ -99,7 +99,6 @@ pub(crate) fn policy(root: &Path, grants: &[(OperationSet, &str)]) -> Policy {
         by: Vec::new(),
         scope: Scope::Always,
         protected: false,
-        as_tmp: false,
         provenance: Provenance { text: (*path).into(), ..Provenance::default() },
     });
     Policy { grants: grants.collect(), ..Policy::default() }

@@ -1,7 +1,7 @@
 //! Entries before they are written: which of them say the same, and which make others needless.
 
 use crate::access::{Operation, OperationSet};
-use crate::policy::{Scope, compare};
+use crate::policy::{MountPoint, Scope, compare};
 use std::path::PathBuf;
 
 /// One entry before it is written.
@@ -11,8 +11,8 @@ pub(super) struct Entry {
     pub(super) by: Vec<String>,
     pub(super) key: &'static str,
     pub(super) what: What,
-    /// Of [`What::Tmp`]: it must say `as = "/tmp"`.
-    pub(super) as_tmp: bool,
+    /// Where the guest is to see it.
+    pub(super) mount: Option<MountPoint>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) fn unite_crates(entries: &mut Vec<Entry>) {
         };
         let mut known = united.iter_mut().find(same);
         if let Some(known) = &mut known {
-            known.as_tmp |= entry.as_tmp;
+            known.mount = known.mount.or(entry.mount);
         }
         match known {
             Some(known) if known.by.is_empty() || entry.by.is_empty() => known.by.clear(),
@@ -50,8 +50,8 @@ pub(super) fn unite_crates(entries: &mut Vec<Entry>) {
 pub(super) fn unite_views(entries: &mut [Entry]) {
     for index in 0..entries.len() {
         let wide = &entries[index];
-        let as_tmp = entries.iter().any(|narrow| narrow.as_tmp && covers(wide, narrow));
-        entries[index].as_tmp |= as_tmp;
+        let mount = entries.iter().filter(|narrow| covers(wide, narrow)).find_map(|narrow| narrow.mount);
+        entries[index].mount = wide.mount.or(mount);
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
 
     fn entry(scope: Scope, by: &[&str], key: &'static str, path: &str) -> Entry {
         let by = by.iter().map(|name| (*name).to_owned()).collect();
-        Entry { scope, by, key, what: What::Path(path.into()), as_tmp: false }
+        Entry { scope, by, key, what: What::Path(path.into()), mount: None }
     }
 
     #[test]
@@ -126,12 +126,13 @@ mod tests {
 
     #[test]
     fn an_entry_that_covers_another_is_seen_as_that_one() {
-        let tmp = |scope: Scope, key, as_tmp| Entry { scope, by: Vec::new(), key, what: What::Tmp, as_tmp };
+        let tmp = |scope: Scope, key, mount| Entry { scope, by: Vec::new(), key, what: What::Tmp, mount };
+        let seen = Some(MountPoint::Tmp);
         let case = Scope::Case { index: 0, name: "a".into() };
         let mut entries =
-            [tmp(Scope::Test, "write", false), tmp(case, "write", true), tmp(Scope::Test, "read", false)];
+            [tmp(Scope::Test, "write", None), tmp(case, "write", seen), tmp(Scope::Test, "read", None)];
         unite_views(&mut entries);
-        assert_eq!(entries.map(|entry| entry.as_tmp), [true, true, false]);
+        assert_eq!(entries.map(|entry| entry.mount), [seen, seen, None]);
     }
 
     #[test]

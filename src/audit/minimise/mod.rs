@@ -11,7 +11,8 @@ use crate::diagnostic::Diagnostic;
 use crate::event::{Report, Violation};
 use crate::policy::protected::Protected;
 use crate::policy::{
-    self, Bindings, GrantPattern, PathBase, PathPattern, Scope, Suggestion, Target, TargetKind, compare, lint,
+    self, Bindings, GrantPattern, MountPoint, PathBase, PathPattern, Scope, Suggestion, Target, TargetKind,
+    compare, lint,
 };
 use crate::report::escape;
 use entry::{Entry, What, covers, operation_of, unite_crates, unite_views};
@@ -41,8 +42,8 @@ struct Group {
     by: Vec<String>,
     needs: Vec<Need>,
     tmp: OperationSet,
-    /// It was called `/tmp`.
-    saw_tmp: bool,
+    /// Where that was seen.
+    mount: Option<MountPoint>,
     env: BTreeSet<Vec<u8>>,
     /// Directories that are not there, in which something was to be made.
     absent: BTreeSet<PathBuf>,
@@ -75,7 +76,7 @@ pub fn find(report: &Report, audited: &Audited<'_>, by_crate: bool) -> Found {
     }
     // What has a comment needs a line of its own, and the rest then follows in that style.
     let order = |one: &Addition| {
-        (one.table.clone(), one.case.clone(), one.key.clone(), one.comment.is_empty(), one.entry.clone())
+        (one.table.clone(), one.case.clone(), one.key.clone(), one.comment.is_empty(), one.entry.text.clone())
     };
     found.additions.sort_by_key(order);
     found.additions.dedup();
@@ -107,9 +108,9 @@ fn sort_in(
         Resource::Env(name) => {
             groups[place].env.insert(name.clone());
         }
-        _ if suggestion.entry == "{tmp}" => {
+        _ if suggestion.entry.text == "{tmp}" => {
             groups[place].tmp = groups[place].tmp.union(operation);
-            groups[place].saw_tmp |= suggestion.as_tmp;
+            groups[place].mount = groups[place].mount.or(suggestion.entry.mount);
         }
         resource => {
             let path = PathBuf::from(OsStr::from_bytes(resource.bytes()));
@@ -157,12 +158,12 @@ fn scope_of(suggestion: &Suggestion, audited: &Audited<'_>) -> Scope {
     }
 }
 
-/// Grants of the private directory that a group would have been content with, had it been seen in the place
-/// of `/tmp`: they are written anew with `as`, and the group no longer needs what they give.
+/// Grants of the private directory that a group would have been content with, had it been seen where the
+/// group looked for it: they are written anew with `as`, and the group no longer needs what they give.
 fn only_seen(group: &mut Group, audited: &Audited<'_>) -> Vec<Addition> {
     let mut additions = Vec::new();
     let tmp = PathPattern { base: PathBase::Tmp, components: Vec::new(), exact: false };
-    for grant in audited.policy.grants.iter().filter(|_| group.saw_tmp) {
+    for grant in audited.policy.grants.iter().filter(|_| group.mount.is_some()) {
         let place = &grant.provenance;
         let given = grant.operations.intersection(group.tmp);
         let ours = place.file == audited.manifest.path && place.table.starts_with("package.");
@@ -176,29 +177,22 @@ fn only_seen(group: &mut Group, audited: &Audited<'_>) -> Vec<Addition> {
         }
         group.tmp = group.tmp.difference(given);
         let (table, case) = table_of(&grant.scope, "fs");
-        let (key, by) = (place.key.clone(), grant.by.clone());
-        additions.push(Addition { by, as_tmp: true, ..addition(table, case, key) });
+        let mut seen = addition(table, case, place.key.clone());
+        (seen.entry.by, seen.entry.mount) = (grant.by.clone(), group.mount);
+        additions.push(seen);
     }
     additions
 }
 
 fn addition(table: Vec<String>, case: Option<(usize, String)>, key: String) -> Addition {
-    Addition {
-        table,
-        case,
-        key,
-        entry: "{tmp}".to_owned(),
-        by: Vec::new(),
-        protected: false,
-        as_tmp: false,
-        comment: String::new(),
-    }
+    let entry = policy::Entry { text: "{tmp}".to_owned(), ..policy::Entry::default() };
+    Addition { table, case, key, entry, comment: String::new() }
 }
 
 fn entries_of(group: &Group, audited: &Audited<'_>) -> Vec<Entry> {
     let entry = |key, what| {
-        let as_tmp = group.saw_tmp && what == What::Tmp;
-        Entry { scope: group.scope.clone(), by: group.by.clone(), key, what, as_tmp }
+        let mount = group.mount.filter(|_| what == What::Tmp);
+        Entry { scope: group.scope.clone(), by: group.by.clone(), key, what, mount }
     };
     let places = audited.places;
     let protected = Protected::new(places);
@@ -251,8 +245,8 @@ fn count(folder: &Path, most: usize) -> Option<usize> {
 fn write(entry: &Entry, audited: &Audited<'_>, found: &mut Found) {
     let (table, case) = table_of(&entry.scope, if matches!(entry.what, What::Env(_)) { "env" } else { "fs" });
     let mut addition = addition(table, case, entry.key.to_owned());
-    addition.by.clone_from(&entry.by);
-    addition.as_tmp = entry.as_tmp;
+    addition.entry.by.clone_from(&entry.by);
+    addition.entry.mount = entry.mount;
     let resource = match &entry.what {
         What::Tmp => return found.additions.push(addition),
         What::Path(path) => Resource::Path(path.as_os_str().as_bytes().to_vec()),
@@ -260,7 +254,8 @@ fn write(entry: &Entry, audited: &Audited<'_>, found: &mut Found) {
     };
     let operation = if let What::Env(_) = entry.what { Operation::EnvRead } else { operation_of(entry.key) };
     let bind = Bindings { tmp: None, current_dir: audited.places.package.clone() };
-    let target = Target { kind: TargetKind::Bin, name: "", test: None, bind: &bind, saw_tmp: false };
+    let target =
+        Target { kind: TargetKind::Bin, name: "", test: None, bind: &bind, mounted: &BTreeSet::new() };
     let access = Access { operation, resource };
     let suggested = policy::suggest(audited.policy, audited.places, audited.shown, &access, &target);
     let Some(suggestion) = suggested.suggestion else {
@@ -269,21 +264,19 @@ fn write(entry: &Entry, audited: &Audited<'_>, found: &mut Found) {
         left.notes.extend(suggested.note);
         return found.left.push(left);
     };
-    if suggestion.protected && operation != Operation::Read && operation != Operation::List {
+    if suggestion.entry.protected && operation != Operation::Read && operation != Operation::List {
         // What confines a guest, or runs later outside, is for a person to hand out.
         let message = format!(
             "{operation} `{}` was not granted: it is a protected place",
-            escape::line(&suggestion.entry)
+            escape::line(&suggestion.entry.text)
         );
         let left = Diagnostic::warning("not-fixed", message);
         return found.left.push(left.help_paste("if that is meant, write it by hand", suggestion.paste));
     }
-    addition.entry = suggestion.entry;
-    addition.protected = suggestion.protected;
-    addition.as_tmp = suggestion.as_tmp;
-    if let Some(why) = mark(&access, audited, suggestion.protected) {
+    addition.entry = policy::Entry { by: entry.by.clone(), ..suggestion.entry };
+    if let Some(why) = mark(&access, audited, addition.entry.protected) {
         let message =
-            format!("`{}` was granted and should be looked at: {why}", escape::line(&addition.entry));
+            format!("`{}` was granted and should be looked at: {why}", escape::line(&addition.entry.text));
         found.left.push(Diagnostic::warning("sensitive-grant", message));
         addition.comment = format!("sensitive: {why}");
     }

@@ -3,7 +3,7 @@
 use crate::access::{OperationSet, Wall};
 use crate::kernel::{self, FileKind, KernelStatus, Planned, Verdict, wall};
 use crate::policy::{
-    Bindings, ExceptionKind, Grant, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
+    Bindings, ExceptionKind, Grant, MountPoint, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
 };
 use crate::report::escape;
 use serde::{Serialize, Serializer};
@@ -114,7 +114,7 @@ pub(super) fn rows(policy: &PackagePolicy, places: &Places, abi: u32) -> (Vec<Ro
 
 /// Where a guest sees what is granted, if not at its own path.
 pub(in crate::cli) fn seen(grant: &Grant) -> Option<&'static str> {
-    grant.as_tmp.then_some("/tmp")
+    grant.provenance.mount.map(MountPoint::path)
 }
 
 fn row(

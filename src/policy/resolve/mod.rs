@@ -12,7 +12,7 @@ use super::model::{
     Component, Exception, ExceptionKind, GrantPattern, LimitsPatch, PackagePolicy, PathBase, PathPattern,
     Scope,
 };
-use super::mounts::TmpNames;
+use super::mounts::Kept;
 use super::pattern::{joined, literals, parse_env, parse_path, shown};
 use super::places::{Lookup, Places, bytes};
 use super::protected::{Conflict, Protected};
@@ -79,8 +79,8 @@ pub fn load(
         ceiling.apply(&mut policy, &files, &mut out);
     }
     resolver.protect(&mut policy);
-    policy.tmp_names = TmpNames::of(places).and(TmpNames::of(&resolver.places));
-    views(&policy, &files, &mut out);
+    policy.kept = Kept::of(places).and(Kept::of(&resolver.places));
+    mounts(&policy, &files, &mut out);
     policy.links = resolver.links.into_iter().collect();
     let out = bounded(out);
     if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
@@ -90,9 +90,9 @@ pub fn load(
 }
 
 /// The private directory cannot stand for a `/tmp` that something else speaks of as a whole.
-fn views(policy: &PackagePolicy, files: &Files<'_>, out: &mut Vec<Diagnostic>) {
+fn mounts(policy: &PackagePolicy, files: &Files<'_>, out: &mut Vec<Diagnostic>) {
     let mut known: Option<(&Scope, Option<String>)> = None;
-    for grant in policy.grants.iter().filter(|grant| grant.as_tmp) {
+    for grant in policy.grants.iter().filter(|grant| grant.provenance.mount.is_some()) {
         if known.as_ref().is_none_or(|(scope, _)| *scope != &grant.scope) {
             known = Some((&grant.scope, policy.speaks_of_tmp(&grant.scope)));
         }

@@ -66,7 +66,6 @@ pub(super) fn push_grant(
         by: entry.by.clone(),
         scope: entry.scope.clone(),
         protected,
-        as_tmp: entry.as_tmp,
         provenance: entry.provenance.clone(),
     });
 }

@@ -3,6 +3,7 @@
 use super::{EntryKey, MAX_ENTRIES, RawEntry, RawSandbox, Reader, has_headers};
 use crate::policy::document::Value;
 use crate::policy::model::{Provenance, Scope};
+use crate::policy::mounts::MountPoint;
 use crate::policy::pattern::shown;
 use toml::de::DeValue;
 
@@ -52,6 +53,7 @@ impl Reader<'_> {
             table: table.to_owned(),
             key: key.to_owned(),
             text: entry.text.clone(),
+            mount: entry.provenance.mount,
         }
     }
 
@@ -63,7 +65,6 @@ impl Reader<'_> {
             span: span.clone(),
             by: Vec::new(),
             protected: false,
-            as_tmp: false,
             scope: Scope::Always,
             provenance: Provenance::default(),
         };
@@ -99,7 +100,9 @@ impl Reader<'_> {
                     None => self.wrong_type(word, "`true`", value),
                 },
                 word @ "as" => match self.string(word, "`\"/tmp\"`", value) {
-                    Some("/tmp") => read.as_tmp = true,
+                    Some(path) if path == MountPoint::Tmp.path() => {
+                        read.provenance.mount = Some(MountPoint::Tmp);
+                    }
                     Some(_) => self.error("bad-view", "`as` can only be `\"/tmp\"`", value.span()),
                     None => {}
                 },
@@ -115,7 +118,7 @@ impl Reader<'_> {
         if !found && !table.contains_key(what) {
             self.error("wrong-type", format!("an entry of `{key}` needs `{what}`"), span);
         }
-        if read.as_tmp && found && read.text != "{tmp}" {
+        if read.provenance.mount.is_some() && found && read.text != "{tmp}" {
             let message =
                 "only the private directory can stand in the place of `/tmp`: `as` needs the path `{tmp}`";
             self.error("bad-view", message, read.span.clone());

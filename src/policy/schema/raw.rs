@@ -42,8 +42,6 @@ pub(in crate::policy) struct RawEntry {
     pub(in crate::policy) span: Range<usize>,
     pub(in crate::policy) by: Vec<String>,
     pub(in crate::policy) protected: bool,
-    /// `as = "/tmp"`.
-    pub(in crate::policy) as_tmp: bool,
     pub(in crate::policy) scope: Scope,
     pub(in crate::policy) provenance: Provenance,
 }

@@ -168,7 +168,7 @@ fn suggestion(
     test: Option<&str>,
 ) -> Suggested {
     let bind = bindings();
-    let target = Target { kind, name: "main", test, bind: &bind, saw_tmp: false };
+    let target = Target { kind, name: "main", test, bind: &bind, mounted: &BTreeSet::new() };
     suggest(&loaded(text).policy, &machine(), "Cargo.toml", &Access { operation, resource }, &target)
 }
 
@@ -308,7 +308,7 @@ fn an_ordinary_test_has_the_policy_of_no_test_at_all() {
     let mut plain = loaded("").policy;
     assert_eq!(ordinary(&plain), 6);
     // An audit shows each its own directory, whatever is granted.
-    plain.tmp_names.audit(BTreeSet::new());
+    plain.kept.audit(BTreeSet::new());
     assert_eq!(ordinary(&plain), 3);
     // What differs may be a limit, a variable or an exception alone.
     for of_case in ["limits.files = 3", "env.set = { TZ = \"CET\" }", "fs.deny = [\"all/x\"]"] {

@@ -1,6 +1,7 @@
 //! `as = "/tmp"`.
 
 use super::*;
+use std::collections::BTreeSet;
 
 const AS: &str = "{ path = \"{tmp}\", as = \"/tmp\" }";
 
@@ -13,8 +14,25 @@ fn meant(loaded: &Loaded, path: &str) -> String {
     let tmp = Some("/tmp/cargo-sandbox-x/t0".into());
     let bind = Bindings { tmp, current_dir: "/tmp/cwd/p".into() };
     let policy = loaded.policy.for_target(TargetKind::Bin, "main", None, &bind);
-    let real = policy.tmp_view.and_then(|view| view.real(path.as_bytes()));
+    let real = policy.mounts.to_host(path.as_bytes());
     real.map_or(path.to_owned(), |real| String::from_utf8(real).unwrap())
+}
+
+#[test]
+fn an_entry_is_read_as_it_is_written() {
+    for (text, mount, protected) in
+        [("{tmp}", None, false), ("{tmp}", Some(MountPoint::Tmp), false), ("Cargo.toml", None, true)]
+    {
+        for by in [vec![], vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()]] {
+            let entry = Entry { text: text.to_owned(), by, protected, mount };
+            let text = entry.toml("path", crate::text::toml_string);
+            assert_eq!(
+                loaded(&table(&format!("write = [{text}]"))).policy.grants[0].entry(),
+                entry,
+                "{text}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -101,16 +119,18 @@ fn whoever_has_one_such_entry_sees_it_so_and_nobody_else() {
     assert_eq!(meant(&found, "/tmp/x"), "/tmp/x", "a program is no test");
     let view = |tmp: Option<&str>| {
         let bind = Bindings { tmp: tmp.map(Into::into), current_dir: "/w/p".into() };
-        found.policy.for_target(TargetKind::Test, "main", Some("t"), &bind).tmp_view
+        found.policy.for_target(TargetKind::Test, "main", Some("t"), &bind).mounts
     };
-    assert!(view(Some("/private")).is_some_and(|view| view.is_granted() && view.to() == b"/private"));
-    assert_eq!(view(None), None, "nothing stands for it where there is none");
+    let there = view(Some("/private"));
+    assert_eq!(there.ungranted().count(), 0);
+    assert_eq!(there.to_host(b"/tmp"), Some(b"/private".to_vec()));
+    assert_eq!(view(None), Mounts::default(), "nothing stands for it where there is none");
 }
 
 #[test]
 fn an_audit_shows_it_to_all_but_for_what_was_there() {
     let mut found = loaded(&table("read = [\"/tmp/named\"]"));
-    found.policy.tmp_names.audit(["there".into()].into());
+    found.policy.kept.audit(["there".into()].into());
     let to = "/tmp/cargo-sandbox-x/t0";
     assert_eq!(meant(&found, "/tmp/x"), format!("{to}/x"));
     for kept in ["/tmp/there/x", "/tmp/named"] {
@@ -118,22 +138,23 @@ fn an_audit_shows_it_to_all_but_for_what_was_there() {
     }
     // What the manifest says comes first: names that were there are not looked at.
     let mut granted = loaded(&table(&format!("write = [{AS}]")));
-    granted.policy.tmp_names.audit(["there".into()].into());
+    granted.policy.kept.audit(["there".into()].into());
     assert_eq!(meant(&granted, "/tmp/there"), format!("{to}/there"));
     let mut whole = loaded(&table("read = [\"/tmp\"]"));
-    whole.policy.tmp_names.audit(Default::default());
+    whole.policy.kept.audit(Default::default());
     assert_eq!(meant(&whole, "/tmp/x"), "/tmp/x");
 }
 
-fn found(text: &str, operation: Operation, path: &str, saw_tmp: bool) -> Suggested {
+fn found(text: &str, operation: Operation, path: &str, mounted: bool) -> Suggested {
     let bind = Bindings { tmp: Some("/tmp/cargo-sandbox-x/t0".into()), current_dir: "/w/p".into() };
-    let target = Target { kind: TargetKind::Bin, name: "main", test: None, bind: &bind, saw_tmp };
+    let mounted = &mounted.then_some(MountPoint::Tmp).into_iter().collect();
+    let target = Target { kind: TargetKind::Bin, name: "main", test: None, bind: &bind, mounted };
     let access = Access { operation, resource: Resource::Path(path.into()) };
     suggest(&loaded(text).policy, &machine(), "Cargo.toml", &access, &target)
 }
 
-fn suggested(text: &str, operation: Operation, path: &str, saw_tmp: bool) -> String {
-    found(text, operation, path, saw_tmp).suggestion.expect("there is an entry for it").paste
+fn suggested(text: &str, operation: Operation, path: &str, mounted: bool) -> String {
+    found(text, operation, path, mounted).suggestion.expect("there is an entry for it").paste
 }
 
 #[test]
@@ -172,7 +193,8 @@ fn a_ceiling_with_the_directory_allows_it_there_and_one_without_says_so() {
     let above = bound("");
     assert_eq!(meant(&above, "/tmp/x"), "/tmp/x");
     let bind = Bindings { tmp: Some("/private".into()), current_dir: "/w/p".into() };
-    let target = Target { kind: TargetKind::Bin, name: "main", test: None, bind: &bind, saw_tmp: false };
+    let target =
+        Target { kind: TargetKind::Bin, name: "main", test: None, bind: &bind, mounted: &BTreeSet::new() };
     let access = Access { operation: Operation::Create, resource: Resource::Path(b"/tmp/x".to_vec()) };
     let found = suggest(&above.policy, &machine(), "Cargo.toml", &access, &target);
     assert_eq!(found.note.as_deref(), Some("the manifest grants it, but that is above the ceiling"));

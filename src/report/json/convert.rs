@@ -256,7 +256,7 @@ impl From<&event::Violation> for wire::Violation {
                 manifest: suggestion.manifest.clone(),
                 table: suggestion.table.clone(),
                 key: suggestion.key.clone(),
-                entry: suggestion.entry.clone(),
+                entry: suggestion.entry.text.clone(),
                 paste: suggestion.paste.clone(),
             }),
             allowed: violation.allowed,

@@ -96,11 +96,11 @@ impl Reporting<'_, '_> {
                 Vec::new()
             })
         });
-        let in_words = |raw: &RawViolation, count: u64, test: Option<&str>, tmps: &[PathBuf], saw_tmp| {
+        let in_words = |raw: &RawViolation, count: u64, test: Option<&str>, tmps: &[PathBuf], mounted| {
             let tmp = tmp_of(&raw.access.resource, tmps).map(Path::to_owned);
             let bind = Bindings { tmp, current_dir: self.suite.current_dir.clone() };
             let (kind, name) = (TargetKind::Test, &*self.suite.target);
-            let target = policy::Target { kind, name, test, bind: &bind, saw_tmp };
+            let target = policy::Target { kind, name, test, bind: &bind, mounted };
             run::explained(subject, &attribution, self.envelope, (raw, count), &target)
         };
         for Done { report, observed, tmps, backtrace } in &mut *done {
@@ -108,7 +108,7 @@ impl Reporting<'_, '_> {
             report.violations = observed
                 .violations
                 .iter()
-                .map(|(raw, count)| in_words(raw, *count, Some(&name), tmps, observed.saw_tmp))
+                .map(|(raw, count)| in_words(raw, *count, Some(&name), tmps, &observed.mounted))
                 .collect();
             if !backtrace.is_empty()
                 && let (Some(outcome), Some(origin)) =
@@ -119,9 +119,9 @@ impl Reporting<'_, '_> {
                 notes.push(note);
             }
         }
-        let saw_tmp = listed.observed.saw_tmp;
+        let mounted = &listed.observed.mounted;
         let of_listing =
-            listing.iter().map(|(raw, count)| in_words(raw, *count, None, &listed.tmps, saw_tmp));
+            listing.iter().map(|(raw, count)| in_words(raw, *count, None, &listed.tmps, mounted));
         let mut of_listing: Vec<Violation> = of_listing.collect();
         let tests = done.iter().flat_map(|done| &done.report.violations);
         let in_tests: HashSet<_> = tests.map(|one| (&one.access, &one.origin)).collect();
@@ -164,7 +164,7 @@ impl<'a> Sum<'a> {
         let tests = done.iter().map(|done| (Some(&done.report), &done.observed));
         for (test, observed) in tests.chain([(None, listing)]) {
             // Each has its own violations and its own view. Without `..`: a new field is to be thought of.
-            let Observed { violations: _, saw_tmp: _, overflow, uses, limits } = observed;
+            let Observed { violations: _, mounted: _, overflow, uses, limits } = observed;
             sum.overflow = sum.overflow.saturating_add(*overflow);
             for (grant, count) in uses {
                 let known = sum.uses.entry(*grant).or_default();

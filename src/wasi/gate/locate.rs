@@ -22,9 +22,8 @@ impl Gate {
         let mut path = std::mem::take(&mut self.scratch);
         let result = self.locate_in(target, &mut path, &mut act);
         self.scratch = path;
-        if self.saw_tmp.get() && !self.told_tmp {
-            self.told_tmp = true;
-            self.sink.saw_tmp();
+        for point in self.untold.get_mut().drain(..) {
+            self.sink.mounted(point);
         }
         result
     }
@@ -36,7 +35,9 @@ impl Gate {
         act: &mut impl FnMut(&mut Self, Place<'_>) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
         let shape = resolve::clean(target.base, target.relative, path)?;
-        self.translate(path);
+        if let Some(host) = self.to_host(path, None) {
+            *path = host;
+        }
         let follow = target.follow || shape.directory;
         let Shape { directory, dot, dots } = shape;
         if self.mode == Mode::Off {

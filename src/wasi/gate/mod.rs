@@ -8,8 +8,8 @@
 //! The resolver only ever proposes; nothing is acted on but through the first way.
 
 mod locate;
+mod mounts;
 mod parts;
-mod tmp;
 
 pub(crate) use super::fault::{Denial, Excuse, Fault};
 pub(crate) use parts::{Parent, Place, Target, Verdict, beneath};
@@ -21,10 +21,13 @@ use super::turns::{Turn, Turns};
 use super::types::Errno;
 use super::{Mode, Sink};
 use crate::access::{Decision, GrantId, Operation, Resource, Wall};
-use crate::policy::{Component, Decider, ExceptionKind, GrantPattern, PathPattern, Policy, Recent};
+use crate::policy::{
+    Component, Decider, ExceptionKind, GrantPattern, MountPoint, PathPattern, Policy, Recent,
+};
 use rustix::fs::{Access as Permission, AtFlags, Mode as Bits, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno as Native;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -50,9 +53,9 @@ pub(crate) struct Gate {
     excused: Vec<(Operation, Vec<u8>)>,
     /// The same of its move as a whole.
     excused_move: bool,
-    /// The guest came to its private directory by the name `/tmp`; whether the sink knows.
-    saw_tmp: Cell<bool>,
-    told_tmp: bool,
+    /// The mounts by which the guest came somewhere; those of them that the sink is not told of yet.
+    mounted: RefCell<BTreeSet<MountPoint>>,
+    untold: RefCell<Vec<MountPoint>>,
     scratch: Vec<u8>,
 }
 
@@ -86,8 +89,8 @@ impl Gate {
             origin: None,
             excused: Vec::new(),
             excused_move: false,
-            saw_tmp: Cell::new(false),
-            told_tmp: false,
+            mounted: RefCell::default(),
+            untold: RefCell::default(),
             scratch: Vec::with_capacity(256),
         }
     }
@@ -206,7 +209,7 @@ impl Gate {
             || path == b"/"
             || (self.decider.is_on_the_way(path) && !self.is_shut_when_folded(path))
             || self.is_excused_beneath(path)
-            || self.leads_to_tmp(path)
+            || self.leads_to_mount(path)
     }
 
     /// Whether the link at `path` may be followed.

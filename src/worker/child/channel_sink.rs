@@ -3,6 +3,7 @@
 //! reader has: what is beyond them is counted.
 
 use crate::access::{Evidence, GrantId, Operation, RawFrame, RawViolation, Resource};
+use crate::policy::MountPoint;
 use crate::wasi::{Sink, Stream};
 use crate::worker::protocol::wire::{self, Kind, WireError};
 use crate::worker::protocol::{
@@ -184,8 +185,8 @@ impl Sink for ChannelSink {
         let _ = self.state().send(&FromWorker::Used(grant, 1));
     }
 
-    fn saw_tmp(&mut self) {
-        let _ = self.state().send(&FromWorker::SawTmp);
+    fn mounted(&mut self, point: MountPoint) {
+        let _ = self.state().send(&FromWorker::Mounted(point));
     }
 
     fn origin(&mut self, backtrace: &[RawFrame]) -> Option<String> {
@@ -276,7 +277,7 @@ mod tests {
                     }
                 }
             }
-            sink.saw_tmp();
+            sink.mounted(MountPoint::Tmp);
             sink.end(ended, frames(0, backtrace)).unwrap();
             drop(sink);
             listener.join().unwrap()
@@ -311,7 +312,7 @@ mod tests {
             let (heard, _) = play(&acts, ended, backtrace).map_err(|error| TestCaseError::fail(error.to_string()))?;
             let tried: usize = acts.iter().map(|(n, act)| if let Act::Violate(..) = act { *n } else { 0 }).sum();
             prop_assert_eq!(violated(&heard), tried as u64, "each is told, or counted");
-            prop_assert!(heard.ended.is_some() && heard.observed.saw_tmp);
+            prop_assert!(heard.ended.is_some() && heard.observed.mounted.contains(&MountPoint::Tmp));
         }
     }
 

@@ -8,7 +8,7 @@ pub mod wire;
 use crate::access::{Evidence, Frame, GrantId, RawFrame, RawViolation};
 use crate::compile::{ModuleInfo, Strategy, child::CompileError};
 use crate::kernel::{self, Enforced, LandlockLevel, Walls};
-use crate::policy::{PackagePolicy, Policy};
+use crate::policy::{MountPoint, PackagePolicy, Policy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -288,8 +288,8 @@ pub(crate) enum FromWorker {
     Overflow(u64),
     /// This grant has been used so often by now.
     Used(GrantId, u64),
-    /// The guest came to its private directory by the name `/tmp`.
-    SawTmp,
+    /// The guest came somewhere by this mount.
+    Mounted(MountPoint),
     /// Which crate does this backtrace originate from?
     Origin(Vec<RawFrame>),
     /// A limit of the manifest was reached, by the name of its key.
@@ -343,7 +343,9 @@ impl FromWorker {
                     && frames.iter().all(|f| text(&f.krate) && text(&f.function) && text(&f.file))
             }
             Self::Phases(times) => times.len() <= 32,
-            Self::Overflow(_) | Self::Used(..) | Self::SawTmp | Self::Reaped(..) | Self::Withdrawn(_) => true,
+            Self::Overflow(_) | Self::Used(..) | Self::Mounted(_) | Self::Reaped(..) | Self::Withdrawn(_) => {
+                true
+            }
         }
     }
 }

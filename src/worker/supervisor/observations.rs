@@ -240,7 +240,7 @@ impl Collected {
                 let known = observed.uses.entry(grant).or_default();
                 *known = count.max(*known);
             }
-            FromWorker::SawTmp => observed.saw_tmp = true,
+            FromWorker::Mounted(point) => drop(observed.mounted.insert(point)),
             FromWorker::Origin(frames) => {
                 self.origins += 1;
                 if self.origins > MAX_ORIGINS {
@@ -266,6 +266,7 @@ impl Collected {
 mod tests {
     use super::*;
     use crate::access::{Access, Evidence, GrantId, Operation, RawViolation, Resource, Wall};
+    use crate::policy::MountPoint;
 
     fn violation(path: &str) -> FromWorker {
         FromWorker::Violation(Box::new(RawViolation {
@@ -286,11 +287,11 @@ mod tests {
         heard.hear_message(FromWorker::Count(0, 1)).unwrap();
         heard.hear_message(FromWorker::Used(GrantId(2), 5)).unwrap();
         heard.hear_message(FromWorker::Used(GrantId(2), 0)).unwrap();
-        assert!(!heard.observed.saw_tmp);
+        assert!(!heard.observed.mounted.contains(&MountPoint::Tmp));
         for _ in 0..2 {
-            heard.hear_message(FromWorker::SawTmp).unwrap();
+            heard.hear_message(FromWorker::Mounted(MountPoint::Tmp)).unwrap();
         }
-        assert!(heard.observed.saw_tmp);
+        assert!(heard.observed.mounted.contains(&MountPoint::Tmp));
         assert_eq!(heard.observed.violations[0].1, 8);
         assert_eq!(heard.observed.uses[&GrantId(2)], 5);
     }

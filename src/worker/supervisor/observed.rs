@@ -1,7 +1,8 @@
 //! What a guest did that is told of it, whichever phase it ran in.
 
 use crate::access::{GrantId, RawViolation};
-use std::collections::{BTreeMap, HashMap};
+use crate::policy::MountPoint;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What was observed of one instance of a guest, or of several that are spoken of as one: attempts of a
 /// test, the questions of a listing. It only ever grows.
@@ -16,15 +17,15 @@ pub struct Observed {
     pub uses: BTreeMap<GrantId, u64>,
     /// Limits that were reached, by their keys, whether that ended the guest or not.
     pub limits: Vec<String>,
-    /// It called its private directory `/tmp`.
-    pub saw_tmp: bool,
+    /// The mounts by which it came somewhere.
+    pub mounted: BTreeSet<MountPoint>,
 }
 
 impl Observed {
     /// Adds what was observed of another instance.
     pub fn unite(&mut self, other: Self) {
         // Without `..`: a field that is added and not united here does not compile.
-        let Self { violations, overflow, uses, limits, saw_tmp } = other;
+        let Self { violations, overflow, uses, limits, mounted } = other;
         if self.violations.is_empty() {
             self.violations = violations;
         } else if !violations.is_empty() {
@@ -54,7 +55,7 @@ impl Observed {
                 self.limits.push(limit);
             }
         }
-        self.saw_tmp |= saw_tmp;
+        self.mounted.extend(mounted);
     }
 
     /// Whether there was an access that nothing grants.
@@ -85,7 +86,7 @@ mod tests {
         let uses = prop::collection::btree_map((0_u32..4).prop_map(GrantId), 1_u64..9, 0..4);
         let limits = prop::collection::btree_set("[ab]", 0..3);
         (violations, 0_u64..3, uses, limits, any::<bool>()).prop_map(
-            |(violations, overflow, uses, limits, saw_tmp)| Observed {
+            |(violations, overflow, uses, limits, mounted)| Observed {
                 violations: violations
                     .into_iter()
                     .map(|((path, frame), count)| (violation(path, frame), count))
@@ -93,7 +94,7 @@ mod tests {
                 overflow,
                 uses,
                 limits: limits.into_iter().collect(),
-                saw_tmp,
+                mounted: mounted.then_some(MountPoint::Tmp).into_iter().collect(),
             },
         )
     }
@@ -119,7 +120,8 @@ mod tests {
             prop_assert_eq!(united.violations.iter().cloned().collect::<HashMap<_, _>>(), violations);
             prop_assert_eq!(&united.uses, &uses);
             prop_assert_eq!(united.overflow, all.iter().map(|one| one.overflow).sum::<u64>());
-            prop_assert_eq!(united.saw_tmp, all.iter().any(|one| one.saw_tmp));
+            let mounted = |one: &Observed| one.mounted.contains(&MountPoint::Tmp);
+            prop_assert_eq!(mounted(&united), all.iter().any(mounted));
             prop_assert_eq!(united.violated(), all.iter().any(Observed::violated));
             for limit in all.iter().flat_map(|one| &one.limits) {
                 prop_assert_eq!(united.limits.iter().filter(|known| *known == limit).count(), 1);

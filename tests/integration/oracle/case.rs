@@ -306,7 +306,7 @@ impl Case {
             Broken::WriteIsRead => changes(&mut package, Operation::Create, OperationSet::FS_READ),
         }
         if self.audit {
-            package.tmp_names.audit(["kept".into()].into());
+            package.kept.audit(["kept".into()].into());
         }
         let bind = Bindings { tmp: Some(root.join(TMP)), current_dir: root.join(PACKAGE) };
         let policy = package.for_target(TargetKind::Bin, "oracle", None, &bind);

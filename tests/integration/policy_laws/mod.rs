@@ -15,6 +15,7 @@ use cargo_sandbox::policy::{
 };
 use proptest::prelude::*;
 use random::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 proptest! {
@@ -121,7 +122,6 @@ proptest! {
             by: Vec::new(),
             scope: Scope::Always,
             protected: false,
-            as_tmp: false,
             provenance: Provenance::default(),
         });
         let decider = Decider::new(&policy);
@@ -415,7 +415,7 @@ proptest! {
         let root = if in_package { "/w/p/" } else { "/srv/" };
         let path = format!("{root}{}", names.join("/")).into_bytes();
         let bind = Bindings { tmp: None, current_dir: "/".into() };
-        let target = Target { kind: TargetKind::Bin, name: "x", test: None, bind: &bind, saw_tmp: false };
+        let target = Target { kind: TargetKind::Bin, name: "x", test: None, bind: &bind, mounted: &BTreeSet::new() };
         let empty = load(&manifests(""), &places(), &Plain, None).unwrap().policy;
         let access = Access { operation, resource: Resource::Path(path.clone()) };
         let suggested = suggest(&empty, &places(), "Cargo.toml", &access, &target);

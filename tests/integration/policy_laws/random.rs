@@ -74,7 +74,6 @@ pub fn grant() -> impl Strategy<Value = Grant> {
             by,
             scope: Scope::Always,
             protected,
-            as_tmp: false,
             provenance: Provenance::default(),
         },
     )

@@ -8,7 +8,7 @@ use cargo_sandbox::access::{Access, Evidence, Frame, Operation, Origin, Resource
 use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
 use cargo_sandbox::event::*;
 use cargo_sandbox::exit_status::ExitStatus;
-use cargo_sandbox::policy::{Scope, Suggestion};
+use cargo_sandbox::policy::{Entry, Scope, Suggestion};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,9 +61,7 @@ pub(crate) fn violation() -> Violation {
             manifest: "Cargo.toml".to_owned(),
             table: "package.metadata.sandbox.fs".to_owned(),
             key: "read".to_owned(),
-            entry: "/etc/passwd".to_owned(),
-            protected: false,
-            as_tmp: false,
+            entry: Entry { text: "/etc/passwd".to_owned(), ..Entry::default() },
             scope: Scope::Always,
             paste: "[package.metadata.sandbox.fs]\nread = [\"/etc/passwd\"]".to_owned(),
         }),
@@ -250,9 +248,7 @@ pub(crate) fn hostile(text: &str) -> Report {
             manifest: text.to_owned(),
             table: text.to_owned(),
             key: text.to_owned(),
-            entry: text.to_owned(),
-            protected: false,
-            as_tmp: false,
+            entry: Entry { text: text.to_owned(), ..Entry::default() },
             scope: Scope::Always,
             paste: text.to_owned(),
         }),

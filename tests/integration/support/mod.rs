@@ -51,7 +51,6 @@ fn grant(id: u32, operations: OperationSet, base: PathBase, path: &str, scope: S
         by: Vec::new(),
         scope,
         protected: false,
-        as_tmp: false,
         provenance: Provenance::default(),
     }
 }

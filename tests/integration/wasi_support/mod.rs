@@ -10,7 +10,7 @@ use cargo_sandbox::policy::{
     Component, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern, Policy, Provenance,
     Scope,
 };
-use cargo_sandbox::policy::{Decider, EnvPattern};
+use cargo_sandbox::policy::{Decider, EnvPattern, MountPoint};
 use cargo_sandbox::wasi::{Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stop, Stream, Turns};
 use std::collections::HashMap;
 use std::io::IoSlice;
@@ -54,7 +54,7 @@ pub fn guest(name: &str) -> (Engine, Module) {
 pub struct Seen {
     pub violations: Vec<RawViolation>,
     pub used: Vec<GrantId>,
-    pub saw_tmp: u32,
+    pub mounted: u32,
     pub output: Vec<u8>,
     pub errors: Vec<u8>,
     pub origin: Option<String>,
@@ -70,8 +70,8 @@ impl Sink for Recorder {
     fn used(&mut self, grant: GrantId) {
         self.0.lock().unwrap().used.push(grant);
     }
-    fn saw_tmp(&mut self) {
-        self.0.lock().unwrap().saw_tmp += 1;
+    fn mounted(&mut self, _point: MountPoint) {
+        self.0.lock().unwrap().mounted += 1;
     }
     fn origin(&mut self, backtrace: &[RawFrame]) -> Option<String> {
         assert!(!backtrace.is_empty(), "an origin is asked with a stack");
@@ -186,7 +186,6 @@ impl Run {
             by: Vec::new(),
             scope: Scope::Always,
             protected: false,
-            as_tmp: false,
             provenance: Provenance::default(),
         });
     }

@@ -1,6 +1,7 @@
 //! Adds entries to and removes entries from the arrays of `[package.metadata.sandbox]`.
 
 use crate::diagnostic::Diagnostic;
+use crate::policy::Entry;
 use crate::text::toml_string;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Key, RawString, Table, TableLike, Value};
 
@@ -13,14 +14,8 @@ pub struct Addition {
     pub case: Option<(usize, String)>,
     /// Key of the array: `read`.
     pub key: String,
-    /// The entry, in the manifest's pattern syntax.
-    pub entry: String,
-    /// Only for these crates (`by`).
-    pub by: Vec<String>,
-    /// It names a protected or sensitive place (`protected = true`).
-    pub protected: bool,
-    /// The private directory stands in the place of `/tmp` (`as = "/tmp"`).
-    pub as_tmp: bool,
+    /// The entry.
+    pub entry: Entry,
     /// A comment behind the entry, without `#`; may be empty.
     pub comment: String,
 }
@@ -35,11 +30,7 @@ pub struct Removal {
     /// Key of the array.
     pub key: String,
     /// The entry as written.
-    pub entry: String,
-    /// Its `by`.
-    pub by: Vec<String>,
-    /// It says `as = "/tmp"`.
-    pub as_tmp: bool,
+    pub entry: Entry,
 }
 
 /// Applies the changes to a manifest's text and returns the new text. What stands in the text
@@ -73,35 +64,23 @@ fn add(root: &mut Item, addition: &Addition) -> Result<(), Diagnostic> {
     let table = table.as_table_like_mut().ok_or_else(|| not_a("a table", &addition.key))?;
     let item = table.entry(&addition.key).or_insert_with(|| Item::Value(Value::Array(Array::new())));
     let array = item.as_array_mut().ok_or_else(|| not_a("an array", &addition.key))?;
-    let same = |value: &Value| is_entry(value, &addition.entry) && by(value) == addition.by;
+    let wanted = &addition.entry;
+    let same = |value: &Value| is_entry(value, wanted);
     let Some(known) = array.iter().position(same) else {
-        push(array, value_of(addition), &addition.comment);
+        push(array, value_of(addition)?, &addition.comment);
         return Ok(());
     };
-    if addition.as_tmp && !array.iter().any(|value| same(value) && as_tmp(value)) {
+    if wanted.mount.is_some() && !array.iter().any(|value| same(value) && is_mounted(value)) {
         // All that it lacks is where it is seen. Its comment and its place in the list stay.
-        array.replace(known, value_of(addition));
+        array.replace(known, value_of(addition)?);
     }
     Ok(())
 }
 
-fn value_of(addition: &Addition) -> Value {
-    if addition.by.is_empty() && !addition.protected && !addition.as_tmp {
-        return written(&addition.entry);
-    }
+fn value_of(addition: &Addition) -> Result<Value, Diagnostic> {
     let name = if addition.table.last().is_some_and(|last| last == "env") { "name" } else { "path" };
-    let mut table = InlineTable::new();
-    table.insert(name, written(&addition.entry));
-    if !addition.by.is_empty() {
-        table.insert("by", Value::Array(addition.by.iter().map(|name| written(name)).collect()));
-    }
-    if addition.protected {
-        table.insert("protected", true.into());
-    }
-    if addition.as_tmp {
-        table.insert("as", "/tmp".into());
-    }
-    table.into()
+    let text = addition.entry.toml(name, |text| written(text).to_string());
+    text.parse().map_err(|error: toml_edit::TomlError| Diagnostic::error("fix", error.message().to_owned()))
 }
 
 /// A string that a guest may have chosen. What cannot be seen is written as an escape, so that a reader of the manifest
@@ -151,9 +130,8 @@ fn push(array: &mut Array, mut value: Value, comment: &str) {
 fn remove(root: &mut Item, removal: &Removal) {
     let Some(table) = find(root, removal) else { return };
     let Some(array) = table.get_mut(&removal.key).and_then(Item::as_array_mut) else { return };
-    let is_it = |value: &Value| {
-        is_entry(value, &removal.entry) && by(value) == removal.by && as_tmp(value) == removal.as_tmp
-    };
+    let is_it =
+        |value: &Value| is_entry(value, &removal.entry) && is_mounted(value) == removal.entry.mount.is_some();
     array.retain(|value| !is_it(value));
     if array.is_empty() {
         table.remove(&removal.key);
@@ -214,14 +192,16 @@ fn descend<'a>(item: &'a mut Item, keys: &[String]) -> Result<&'a mut Item, Diag
     descend(inner, rest)
 }
 
-fn is_entry(value: &Value, entry: &str) -> bool {
-    match value {
-        Value::String(text) => text.value() == entry,
+/// Whether it has the text and the crates of this entry.
+fn is_entry(value: &Value, entry: &Entry) -> bool {
+    let text = match value {
+        Value::String(text) => text.value() == &entry.text,
         Value::InlineTable(table) => ["path", "name"]
             .iter()
-            .any(|key| table.get(key).and_then(Value::as_str).is_some_and(|text| text == entry)),
+            .any(|key| table.get(key).and_then(Value::as_str).is_some_and(|text| text == entry.text)),
         _ => false,
-    }
+    };
+    text && by(value) == entry.by
 }
 
 fn by(value: &Value) -> Vec<String> {
@@ -230,7 +210,7 @@ fn by(value: &Value) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn as_tmp(value: &Value) -> bool {
+fn is_mounted(value: &Value) -> bool {
     value.as_inline_table().is_some_and(|table| table.contains_key("as"))
 }
 

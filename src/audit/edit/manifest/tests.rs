@@ -1,15 +1,17 @@
 use super::*;
+use crate::policy::MountPoint;
 use proptest::prelude::*;
+
+fn plain(text: &str) -> Entry {
+    Entry { text: text.into(), ..Entry::default() }
+}
 
 fn addition(table: &str, key: &str, entry: &str) -> Addition {
     Addition {
         table: table.split('.').map(str::to_owned).collect(),
         case: None,
         key: key.into(),
-        entry: entry.into(),
-        by: Vec::new(),
-        protected: false,
-        as_tmp: false,
+        entry: plain(entry),
         comment: String::new(),
     }
 }
@@ -21,12 +23,13 @@ proptest! {
     #[test]
     fn nothing_hidden_is_written(
         entry in "(?s)(\\PC|\\p{Cf}|[\u{0}-\u{20}\u{7f}\u{3164}\u{e0041}\"'\\\\]){1,20}",
-        by in "(\\PC|\\p{Cf}){0,8}", bin in "(\\PC|\\p{Cf}){1,8}", as_tmp in any::<bool>(),
+        by in "(\\PC|\\p{Cf}){0,8}", bin in "(\\PC|\\p{Cf}){1,8}", mounted in any::<bool>(),
     ) {
         let mut one = addition(FS, "read", &entry);
         one.table.insert(3, bin.clone());
         one.table.insert(3, "bin".to_owned());
-        (one.by, one.as_tmp) = (vec![by.clone()], as_tmp);
+        one.entry.by = vec![by.clone()];
+        one.entry.mount = mounted.then_some(MountPoint::Tmp);
         let plain = addition(FS, "read", &entry);
         let fixed = apply("[package]\nname = \"a\"\n", &[one, plain], &[]).unwrap();
         let shown = |c: char| crate::text::is_hidden(c) && c != '\n';
@@ -218,9 +221,7 @@ fn removing_the_last_entry_takes_the_table_but_not_its_neighbours() {
         table: table.split('.').map(str::to_owned).collect(),
         case: None,
         key: "read".into(),
-        entry: entry.into(),
-        by: Vec::new(),
-        as_tmp: false,
+        entry: plain(entry),
     };
     let fixed = apply(text, &[], &[removal(FS, "a"), removal("package.metadata.sandbox.env", "A")]).unwrap();
     assert_eq!(
@@ -233,16 +234,16 @@ fn removing_the_last_entry_takes_the_table_but_not_its_neighbours() {
 fn where_a_directory_is_seen_is_added_in_its_place() {
     let seen = "{ path = \"{tmp}\", as = \"/tmp\" }";
     let text = "[package.metadata.sandbox.fs]\nwrite = [\"out\", \"{tmp}\", \"more\"] # why\n";
-    let wanted = Addition { as_tmp: true, ..addition(FS, "write", "{tmp}") };
+    let mut wanted = addition(FS, "write", "{tmp}");
+    wanted.entry.mount = Some(MountPoint::Tmp);
     let fixed = apply(text, std::slice::from_ref(&wanted), &[]).unwrap();
     assert_eq!(fixed, text.replace("\"{tmp}\"", seen));
     assert_eq!(apply(&fixed, &[wanted], &[]).unwrap(), fixed);
     assert_eq!(apply(&fixed, &[addition(FS, "write", "{tmp}")], &[]).unwrap(), fixed, "it is there");
     let both = text.replace("\"more\"", seen);
-    for (as_tmp, gone) in [(true, format!(", {seen}")), (false, ", \"{tmp}\"".to_owned())] {
-        let (table, key, entry) =
-            (FS.split('.').map(str::to_owned).collect(), "write".into(), "{tmp}".into());
-        let removal = Removal { table, case: None, key, entry, by: Vec::new(), as_tmp };
+    for (mount, gone) in [(Some(MountPoint::Tmp), format!(", {seen}")), (None, ", \"{tmp}\"".to_owned())] {
+        let (table, key) = (FS.split('.').map(str::to_owned).collect(), "write".into());
+        let removal = Removal { table, case: None, key, entry: Entry { mount, ..plain("{tmp}") } };
         assert_eq!(apply(&both, &[], &[removal]).unwrap(), both.replace(&gone, ""));
     }
 }
@@ -252,7 +253,7 @@ fn cases_and_crates_have_their_places() {
     let text = "[[package.metadata.sandbox.test.case]]\nname = \"a::*\"\n";
     let mut wanted = addition("package.metadata.sandbox.test.case", "read", "data");
     wanted.case = Some((0, "fs".into()));
-    wanted.by = vec!["dep".into()];
+    wanted.entry.by = vec!["dep".into()];
     let fixed = apply(text, &[wanted.clone()], &[]).unwrap();
     assert!(fixed.contains("read = [{ path = \"data\", by = [\"dep\"] }]"), "{fixed}");
     assert_eq!(apply(&fixed, &[wanted.clone()], &[]).unwrap(), fixed);
