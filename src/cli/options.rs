@@ -1,9 +1,8 @@
 //! From what was typed to what it means for the other modules.
 
-use super::args::{CargoArgs, Color, Compiler, Landlock, OutputArgs, PolicyArgs, WallArgs};
+use super::args::{CargoArgs, Color, Compiler, Landlock, OutputArgs, WallArgs};
 use crate::cargo::CargoFlags;
 use crate::kernel::LandlockLevel;
-use crate::policy::{CommandLineGrants, Flag};
 use crate::runner::{Setup, StrategyChoice};
 use crate::worker::protocol::Walls;
 
@@ -35,25 +34,6 @@ pub(super) fn cargo_flags(cargo: &CargoArgs, output: &OutputArgs) -> CargoFlags 
         verbose: output.verbose,
         unstable: cargo.unstable.clone(),
     }
-}
-
-/// The grants and exceptions of the command line.
-pub(super) fn grants(policy: &PolicyArgs) -> CommandLineGrants {
-    let all = [
-        (Flag::Read, &policy.read),
-        (Flag::Write, &policy.write),
-        (Flag::List, &policy.list),
-        (Flag::Stat, &policy.stat),
-        (Flag::Create, &policy.create),
-        (Flag::Modify, &policy.modify),
-        (Flag::Delete, &policy.delete),
-        (Flag::Deny, &policy.deny),
-        (Flag::Hide, &policy.hide),
-        (Flag::Env, &policy.env),
-    ];
-    let flags =
-        all.into_iter().flat_map(|(flag, values)| values.iter().map(move |value| (flag, value.clone())));
-    CommandLineGrants { flags: flags.collect() }
 }
 
 /// How guests are compiled and confined.

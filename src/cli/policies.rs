@@ -2,7 +2,6 @@
 
 use super::args::PolicyArgs;
 use super::ceilings::{Then, ceiling};
-use super::options;
 use crate::cargo::metadata::{Package, Workspace};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::policy::{self, Loaded, Lookup, Manifests, PackagePolicy, Places};
@@ -34,7 +33,7 @@ pub(super) fn load(
     args: &PolicyArgs,
 ) -> Result<Permissions, Failure> {
     let places = places(&package.root, &workspace.root, &workspace.target_dir);
-    let manifests = manifests(workspace, package, options::grants(args));
+    let manifests = manifests(workspace, package, args.grants.0.clone());
     let ceiling = ceiling(&manifests, &places, workspace.users_target_dir.as_deref(), args)?;
     let Loaded { policy, warnings, .. } =
         policy::load(&manifests, &places, &Disk, ceiling.as_ref()).map_err(Failure::manifest)?;
@@ -99,7 +98,7 @@ pub(super) fn without_package(
         None => &Disk,
     };
     let nothing = SourceFile { path: folder.join("Cargo.toml"), text: String::new() };
-    let manifests = Manifests { package: Arc::new(nothing), workspace: None, extra: options::grants(args) };
+    let manifests = Manifests { package: Arc::new(nothing), workspace: None, extra: args.grants.0.clone() };
     let ceiling = ceiling(&manifests, &places, None, args)?;
     let loaded = policy::load(&manifests, &places, lookup, ceiling.as_ref()).map_err(Failure::manifest)?;
     Ok(Permissions {

@@ -8,6 +8,7 @@ mod command_line;
 pub mod compare;
 pub mod decide;
 pub mod folded;
+mod limits;
 pub mod lint;
 pub mod matching;
 mod membership;
@@ -25,12 +26,13 @@ pub mod units;
 mod words;
 
 pub use ceiling::Ceiling;
-pub use command_line::{CommandLineGrants, Flag};
+pub use command_line::CommandLineGrants;
 pub use decide::{Decider, Recent, Rights};
+pub use limits::{LIMITS, LimitRow, Limits, LimitsPatch, Unit};
 pub use membership::{Membership, Root};
 pub use model::{
-    Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
-    PathBase, PathPattern, Policy, Provenance, Scope,
+    Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, PackagePolicy, PathBase,
+    PathPattern, Policy, Provenance, Scope,
 };
 pub use mounts::{TMP, TmpNames, TmpView};
 pub use places::{Lookup, Places, Resolved};

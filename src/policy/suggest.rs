@@ -6,10 +6,8 @@ use super::model::{Exception, PackagePolicy, PathPattern, Scope};
 use super::pattern::{escape, parse_env, parse_path, shown};
 use super::places::{Places, bytes};
 use super::protected::{Conflict, Protected, entry_for};
-use super::resolve::operations;
-use super::schema::EntryKey;
 use super::select::{Bindings, TargetKind};
-use crate::access::{Access, Decision, Operation, OperationSet, Resource};
+use crate::access::{Access, Decision, Key, Operation, OperationSet, Resource};
 use crate::text::toml_string as quoted;
 use std::path::Path;
 
@@ -80,21 +78,14 @@ pub fn suggest(
     if is_above(policy, access, target) {
         return Suggested::none("the manifest grants it, but that is above the ceiling");
     }
-    let key = match access.operation {
-        Operation::Read => EntryKey::Read,
-        Operation::List => EntryKey::List,
-        Operation::Stat => EntryKey::Stat,
-        Operation::Create | Operation::Modify => EntryKey::Write,
-        Operation::Delete => EntryKey::Delete,
-        Operation::EnvRead => EntryKey::EnvRead,
-    };
+    let key = access.operation.suggested();
     let (scope, prefix, note) = table(policy, target);
     let Entry { entry, conflict, as_tmp } = match &access.resource {
         Resource::Env(name) => match std::str::from_utf8(name).ok().map(escape) {
             Some(entry) if parse_env(&entry).is_ok() => Entry { entry, conflict: None, as_tmp: false },
             _ => return Suggested::none("a manifest cannot name this variable"),
         },
-        Resource::Path(path) => match path_entry(policy, places, key, path, target, &scope) {
+        Resource::Path(path) => match path_entry(policy, places, access.operation, path, target, &scope) {
             Ok(found) => found,
             Err(note) => return Suggested::none(note),
         },
@@ -108,10 +99,7 @@ pub fn suggest(
         format!("`{}` is a {word} place: {}", conflict.place, conflict.why)
     });
     let note = [note, meant].into_iter().flatten().reduce(|note, more| format!("{note}; {more}"));
-    let key_name = match key {
-        EntryKey::EnvRead => "read",
-        _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
-    };
+    let key_name = key.name();
     let table = format!("{prefix}.{}", access.operation.table());
     let quoted = quoted(&entry);
     let value = match (protected, as_tmp) {
@@ -139,14 +127,11 @@ pub fn suggest(
 }
 
 /// The flag that would allow it. Whoever types it names a protected place without a further word.
-fn on_command_line(key: EntryKey, entry: String, as_tmp: bool, scope: Scope) -> Suggested {
+fn on_command_line(key: Key, entry: String, as_tmp: bool, scope: Scope) -> Suggested {
     if as_tmp {
         return Suggested::none("only a manifest can put a private directory in the place of `/tmp`");
     }
-    let flag = match key {
-        EntryKey::EnvRead => "env",
-        _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
-    };
+    let flag = key.row().flag;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
     let word = match !entry.is_empty() && entry.bytes().all(plain) {
         true => entry.clone(),
@@ -190,7 +175,7 @@ struct Entry {
 fn path_entry(
     policy: &PackagePolicy,
     places: &Places,
-    key: EntryKey,
+    operation: Operation,
     path: &[u8],
     target: &Target<'_>,
     scope: &Scope,
@@ -230,7 +215,7 @@ fn path_entry(
     }
     // Whoever changes something there means a place for temporary files; whoever only looks may mean
     // what others have put there.
-    if matches!(key, EntryKey::Write | EntryKey::Delete) && path.starts_with(b"/tmp") {
+    if OperationSet::FS_CHANGE.contains(operation) && path.starts_with(b"/tmp") {
         let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
         if policy.could_stand(path, scope, &cut, target.bind) {
             return Ok(tmp_as(true));
@@ -245,14 +230,14 @@ fn path_entry(
         _ => return Err("a manifest cannot name this path".to_owned()),
     }
     let protected = Protected::new(places);
-    if key == EntryKey::Stat
+    if operation == Operation::Stat
         && let Some(inside) = holds_everything(&protected, places, &means)
     {
         return Err(format!(
             "no entry can allow it: one for a directory covers all beneath it, `{inside}` too"
         ));
     }
-    match protected.conflict(operations(key), &means) {
+    match protected.conflict(operation.suggested().operations(), &means) {
         Some(conflict) if !conflict.exact => Err(format!(
             "no entry can allow it: it contains the {} place `{}` ({})",
             if conflict.sensitive { "sensitive" } else { "protected" },

@@ -5,7 +5,7 @@ use cargo_sandbox::access::{GrantId, OperationSet};
 use cargo_sandbox::compile::{Cache, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::kernel::LandlockLevel;
-use cargo_sandbox::policy::model::LimitsPatch;
+use cargo_sandbox::policy::LimitsPatch;
 use cargo_sandbox::policy::{PackagePolicy, Scope};
 use cargo_sandbox::worker::protocol::{InjectedFault, Patch};
 use cargo_sandbox::worker::supervisor::{

@@ -394,16 +394,7 @@ fn runner_words(inbox: &Path, args: &TestArgs) -> Vec<OsString> {
 
 fn policy_words(policy: &PolicyArgs, words: &mut Vec<OsString>) {
     let PolicyArgs {
-        read,
-        write,
-        list,
-        stat,
-        create,
-        modify,
-        delete,
-        deny,
-        hide,
-        env,
+        grants,
         ceiling,
         audit,
         fix,
@@ -412,21 +403,8 @@ fn policy_words(policy: &PolicyArgs, words: &mut Vec<OsString>) {
         allow_no_vcs: _,
         unused: _,
     } = policy;
-    let lists = [
-        ("read", read),
-        ("write", write),
-        ("list", list),
-        ("stat", stat),
-        ("create", create),
-        ("modify", modify),
-        ("delete", delete),
-        ("deny", deny),
-        ("hide", hide),
-        ("env", env),
-    ];
-    for (flag, values) in lists {
-        words.extend(values.iter().map(|value| OsString::from(format!("--{flag}={value}"))));
-    }
+    let flags = grants.0.flags.iter();
+    words.extend(flags.map(|(key, value)| OsString::from(format!("--{}={value}", key.row().flag))));
     for given in ceiling {
         // The runner is started in another folder.
         let file = std::path::absolute(given).ok().filter(|file| file.is_file());

@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, What, covers, operation_of, unite_crates, unite_views};
 use super::{Fixing, table_of};
-use crate::access::{Access, Operation, OperationSet, Resource};
+use crate::access::{Access, Effect, Key, Operation, OperationSet, Resource};
 use crate::cli::doctest;
 use crate::diagnostic::Diagnostic;
 use crate::edit::{Addition, Need, case_index, generalise};
@@ -247,7 +247,7 @@ fn entries_of(group: &Group, fixing: &Fixing<'_>) -> Vec<Entry> {
         .map(|one| entry(one.key, What::Path(one.path)))
         .collect();
     // An exception is one for every crate.
-    let hide = |absent: &PathBuf| Entry { by: Vec::new(), ..entry("hide", What::Path(absent.clone())) };
+    let hide = |absent: &PathBuf| Entry { by: Vec::new(), ..entry(Key::Hide, What::Path(absent.clone())) };
     entries.extend(group.absent.iter().map(hide));
     let tmp = Need { path: PathBuf::from("/tmp"), operations: group.tmp };
     if !group.tmp.is_empty() {
@@ -255,7 +255,7 @@ fn entries_of(group: &Group, fixing: &Fixing<'_>) -> Vec<Entry> {
         entries.extend(all.into_iter().map(|one| entry(one.key, What::Tmp)));
     }
     let names = group.env.iter().filter(|name| group.tmp.is_empty() || name.as_slice() != b"TMPDIR");
-    entries.extend(names.map(|name| entry("read", What::Env(name.clone()))));
+    entries.extend(names.map(|name| entry(Key::Of(Operation::EnvRead), What::Env(name.clone()))));
     entries
 }
 
@@ -277,8 +277,8 @@ fn count(folder: &Path, most: usize) -> Option<usize> {
 
 fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
     let permissions = fixing.permissions;
-    let (table, case) = table_of(&entry.scope, if matches!(entry.what, What::Env(_)) { "env" } else { "fs" });
-    let mut addition = addition(table, case, entry.key.to_owned());
+    let (table, case) = table_of(&entry.scope, entry.key.row().table);
+    let mut addition = addition(table, case, entry.key.name().to_owned());
     addition.by.clone_from(&entry.by);
     addition.as_tmp = entry.as_tmp;
     let resource = match &entry.what {
@@ -286,7 +286,7 @@ fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
         What::Path(path) => Resource::Path(path.as_os_str().as_bytes().to_vec()),
         What::Env(name) => Resource::Env(name.clone()),
     };
-    let operation = if let What::Env(_) = entry.what { Operation::EnvRead } else { operation_of(entry.key) };
+    let operation = operation_of(entry.key);
     let bind = Bindings { tmp: None, current_dir: permissions.places.package.clone() };
     let target = Target { kind: TargetKind::Bin, name: "", test: None, bind: &bind, saw_tmp: false };
     let access = Access { operation, resource };
@@ -298,7 +298,7 @@ fn write(entry: &Entry, fixing: &Fixing<'_>, found: &mut Found) {
         left.notes.extend(suggested.note);
         return found.left.push(left);
     };
-    if suggestion.protected && operation != Operation::Read && operation != Operation::List {
+    if suggestion.protected && operation.effect() != Effect::Reveals {
         // What confines a guest, or runs later outside, is for a person to hand out.
         let message = format!(
             "{operation} `{}` was not granted: it is a protected place",

@@ -4,12 +4,13 @@
 mod entries;
 mod raw;
 
-pub(super) use raw::{EntryKey, RawEntry, RawManifest, RawSandbox};
+pub(super) use raw::{RawEntry, RawManifest, RawSandbox};
 
-use super::model::{LimitsPatch, Scope};
+use super::limits::{LIMITS, LimitsPatch, Parse};
+use super::model::Scope;
 use super::pattern::shown;
-use super::units;
 use super::words::{lower_first, nearest};
+use crate::access::Key as EntryKey;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -95,10 +96,9 @@ impl Reader<'_> {
         let place = if name.is_empty() { String::new() } else { format!(" in `{name}`") };
         let mut diagnostic = Diagnostic::error("unknown-key", format!("unknown key `{}`{place}", shown(key)))
             .at(self.file, key_span(table, key), "");
-        let fs = EntryKey::FS.map(|(name, _)| name);
         if let Some(nearest) = nearest(key, known) {
             diagnostic = diagnostic.help(format!("did you mean `{nearest}`?"));
-        } else if fs.contains(&key) && known.contains(&"fs") {
+        } else if EntryKey::of_table("fs").any(|fs| fs.name() == key) && known.contains(&"fs") {
             diagnostic = diagnostic.help(format!("did you mean `fs.{key}`?"));
         } else {
             let list: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
@@ -255,24 +255,20 @@ impl Reader<'_> {
             return true;
         };
         match key {
-            "fs" => {
+            "limits" => self.limits(table, &full, scope, raw),
+            section => {
+                let set = (section == "env").then_some("set");
                 for (key, _) in table.iter() {
-                    match EntryKey::FS.iter().find(|(known, _)| *known == key) {
-                        Some((_, entry)) => self.entries(table, key, &full, *entry, scope, raw),
-                        None => self.unknown(table, key, &full, &EntryKey::FS.map(|(name, _)| name)),
+                    match EntryKey::of_table(section).find(|known| known.name() == key) {
+                        Some(entry) => self.entries(table, key, &full, entry, scope, raw),
+                        None if Some(key) == set => self.set(table, scope, raw),
+                        None => {
+                            let known = EntryKey::of_table(section).map(EntryKey::name).chain(set);
+                            self.unknown(table, key, &full, &known.collect::<Vec<_>>());
+                        }
                     }
                 }
             }
-            "env" => {
-                for (key, _) in table.iter() {
-                    match key {
-                        "read" => self.entries(table, key, &full, EntryKey::EnvRead, scope, raw),
-                        "set" => self.set(table, scope, raw),
-                        _ => self.unknown(table, key, &full, &["read", "set"]),
-                    }
-                }
-            }
-            _ => self.limits(table, &full, scope, raw),
         }
         true
     }
@@ -301,38 +297,27 @@ impl Reader<'_> {
     }
 
     fn limits(&mut self, table: &dyn TableLike, full: &str, scope: &Scope, raw: &mut RawSandbox) {
-        let known = ["memory", "time", "output", "open-files", "disk", "files"];
         let mut patch = LimitsPatch::default();
         for (key, _) in table.iter() {
-            match key {
-                "memory" => patch.memory = self.size(table, key),
-                "output" => patch.output = self.size(table, key),
-                "disk" => patch.disk = self.size(table, key),
-                "time" => {
-                    patch.time = self.measure(table, key, "a duration such as `\"60s\"`", units::duration)
-                }
-                "files" => patch.files = self.number(table, key, u64::MAX),
-                "open-files" => {
-                    patch.open_files =
-                        self.number(table, key, u64::from(u32::MAX)).map(|number| number as u32);
-                }
-                _ => self.unknown(table, key, full, &known),
+            let Some(limit) = LIMITS.iter().find(|limit| limit.key == key) else {
+                let known: Vec<&str> = LIMITS.iter().map(|limit| limit.key).collect();
+                self.unknown(table, key, full, &known);
+                continue;
+            };
+            let value = match limit.unit.text() {
+                Some((expected, parse)) => self.measure(table, key, expected, parse),
+                None => self.number(table, key),
+            };
+            match value {
+                Some(value) if (1..=limit.most).contains(&value) => (limit.set)(&mut patch, value),
+                Some(_) => self.error("bad-limit", format!("`{key}` is out of range"), item_span(table, key)),
+                None => {}
             }
         }
         raw.limits.push((scope.clone(), patch));
     }
 
-    fn size(&mut self, table: &dyn TableLike, key: &str) -> Option<u64> {
-        self.measure(table, key, "a size such as `\"256 MiB\"`", units::size)
-    }
-
-    fn measure<T>(
-        &mut self,
-        table: &dyn TableLike,
-        key: &str,
-        expected: &str,
-        parse: fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    fn measure(&mut self, table: &dyn TableLike, key: &str, expected: &str, parse: Parse) -> Option<u64> {
         let Some(text) = table.get(key).and_then(Item::as_str) else {
             self.wrong_type(key, expected, table, key);
             return None;
@@ -342,16 +327,13 @@ impl Reader<'_> {
             .ok()
     }
 
-    fn number(&mut self, table: &dyn TableLike, key: &str, max: u64) -> Option<u64> {
+    fn number(&mut self, table: &dyn TableLike, key: &str) -> Option<u64> {
         let Some(number) = table.get(key).and_then(Item::as_integer) else {
             self.wrong_type(key, "a whole number", table, key);
             return None;
         };
-        let number = u64::try_from(number).ok().filter(|number| (1..=max).contains(number));
-        if number.is_none() {
-            self.error("bad-limit", format!("`{key}` is out of range"), item_span(table, key));
-        }
-        number
+        // What is negative is out of every range, as 0 is.
+        Some(u64::try_from(number).unwrap_or(0))
     }
 }
 
