@@ -1,6 +1,6 @@
 //! From the accesses of a run to the smallest grants that cover them, generalised with restraint.
 
-use crate::access::{Operation, OperationSet};
+use crate::access::{Key, OperationSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,8 @@ pub struct Need {
 /// One grant to write: a path and the key it goes to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generalised {
-    /// `read`, `write`, `list`, `stat` or `delete`.
-    pub key: &'static str,
+    /// One that is suggested for an operation.
+    pub key: Key,
     /// Absolute host path: one that was used, or a directory most of which was.
     pub path: PathBuf,
 }
@@ -44,7 +44,7 @@ pub fn generalise(
             found.insert(Generalised { key, path: path.to_owned() });
         }
     }
-    for key in ["read", "write", "stat"] {
+    for key in Key::of_table("fs").filter(|key| key.gathers()) {
         widen(&mut found, key, package, holds);
     }
     let covered: Vec<Generalised> = found.iter().filter(|one| is_covered(one, &found)).cloned().collect();
@@ -54,39 +54,23 @@ pub fn generalise(
     found
 }
 
-/// The keys that grant a set of operations on one path, without overlap. What is created now will
-/// be modified by the next run, so both are `write`.
-fn keys(operations: OperationSet) -> Vec<&'static str> {
+/// The keys that grant a set of operations on one path, without overlap.
+fn keys(operations: OperationSet) -> Vec<Key> {
     let mut left = operations;
     let mut keys = Vec::new();
-    if left.contains(Operation::Read) {
-        keys.push("read");
-        left = left.difference(OperationSet::FS_READ);
+    for key in Key::of_table("fs") {
+        if left.iter().any(|operation| operation.suggested() == key) {
+            keys.push(key);
+            left = left.difference(key.operations());
+        }
     }
-    if left.contains(Operation::Create) || left.contains(Operation::Modify) {
-        keys.push("write");
-        left = left.difference(OperationSet::FS_WRITE);
-    }
-    keys.extend(left.iter().map(Operation::key));
     keys
-}
-
-/// What a key grants.
-fn operations_of(key: &str) -> OperationSet {
-    match key {
-        "read" => OperationSet::FS_READ,
-        "write" => OperationSet::FS_WRITE,
-        _ => Operation::ALL
-            .into_iter()
-            .find(|operation| operation.table() == "fs" && operation.key() == key)
-            .map_or(OperationSet::EMPTY, OperationSet::of),
-    }
 }
 
 /// Replaces entries by their directory, innermost first, where most files of it were used.
 fn widen(
     found: &mut BTreeSet<Generalised>,
-    key: &'static str,
+    key: Key,
     package: &Path,
     holds: &dyn Fn(&Path) -> Option<usize>,
 ) {
@@ -113,13 +97,14 @@ fn is_covered(one: &Generalised, found: &BTreeSet<Generalised>) -> bool {
     let others = found
         .iter()
         .filter(|other| *other != one && one.path.starts_with(&other.path))
-        .fold(OperationSet::EMPTY, |all, other| all.union(operations_of(other.key)));
-    others.contains_all(operations_of(one.key))
+        .fold(OperationSet::EMPTY, |all, other| all.union(other.key.operations()));
+    others.contains_all(one.key.operations())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Operation;
 
     fn need(path: &str, operations: &[Operation]) -> Need {
         let operations =
@@ -129,7 +114,7 @@ mod tests {
 
     fn found(needs: &[Need], holds: impl Fn(&Path) -> Option<usize>) -> Vec<String> {
         let all = generalise(needs, Path::new("/p"), &holds);
-        all.into_iter().map(|one| format!("{} {}", one.key, one.path.display())).collect()
+        all.into_iter().map(|one| format!("{} {}", one.key.name(), one.path.display())).collect()
     }
 
     use Operation::*;

@@ -1,6 +1,9 @@
 //! The command line as it is typed. What it means is in [`super::options`].
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::access::{Key, KeyRow, Operation};
+use crate::policy::CommandLineGrants;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,36 +92,8 @@ pub struct CargoArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
-    /// Grant reading a path, on top of the manifest
-    #[arg(long, value_name = "PATH")]
-    pub read: Vec<String>,
-    /// Grant writing a path (create, modify, delete)
-    #[arg(long, value_name = "PATH")]
-    pub write: Vec<String>,
-    /// Grant listing a directory
-    #[arg(long, value_name = "PATH")]
-    pub list: Vec<String>,
-    /// Grant metadata of a path
-    #[arg(long, value_name = "PATH")]
-    pub stat: Vec<String>,
-    /// Grant creating a path
-    #[arg(long, value_name = "PATH")]
-    pub create: Vec<String>,
-    /// Grant modifying a path
-    #[arg(long, value_name = "PATH")]
-    pub modify: Vec<String>,
-    /// Grant deleting a path
-    #[arg(long, value_name = "PATH")]
-    pub delete: Vec<String>,
-    /// Forbid a path, whatever is granted
-    #[arg(long, value_name = "PATH")]
-    pub deny: Vec<String>,
-    /// Show a path to the guest as absent
-    #[arg(long, value_name = "PATH")]
-    pub hide: Vec<String>,
-    /// Pass an environment variable through, or set it
-    #[arg(long, value_name = "NAME|NAME=VALUE")]
-    pub env: Vec<String>,
+    #[command(flatten)]
+    pub grants: GrantArgs,
     /// Grant no more than this manifest, or the manifests of this revision, grant
     #[arg(long, value_name = "FILE|REV")]
     pub ceiling: Vec<String>,
@@ -137,6 +112,36 @@ pub struct PolicyArgs {
     /// What unused grants are [default: warn after a full `test`, allow otherwise]
     #[arg(long, value_name = "LEVEL")]
     pub unused: Option<Unused>,
+}
+
+/// `--read PATH`, `--env NAME` and the others: a flag for each key of the manifest.
+#[derive(Clone, Debug, Default)]
+pub struct GrantArgs(pub CommandLineGrants);
+
+impl Args for GrantArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(Key::all().map(|key| {
+            let KeyRow { flag, value, help, .. } = key.row();
+            Arg::new(*flag).long(*flag).value_name(*value).help(*help).action(ArgAction::Append)
+        }))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for GrantArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let values = |key: Key| matches.get_many::<String>(key.row().flag).into_iter().flatten().cloned();
+        let flags = Key::all().flat_map(|key| values(key).map(move |value| (key, value)));
+        Ok(Self(CommandLineGrants { flags: flags.collect() }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// What `--fix` writes.
@@ -240,7 +245,7 @@ pub struct OutputArgs {
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Say more (-vv very verbose build output)
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 }
 
@@ -464,8 +469,8 @@ pub struct WhyArgs {
     #[arg(value_name = "PATH")]
     pub resource: OsString,
     /// The operation
-    #[arg(long, value_name = "OPERATION", default_value = "read")]
-    pub op: Op,
+    #[arg(long, value_name = "OPERATION", default_value = "read", value_parser = asked())]
+    pub op: Operation,
     /// For a test of this name
     #[arg(long = "for-test", visible_alias = "test", value_name = "NAME")]
     pub test: Option<String>,
@@ -485,23 +490,16 @@ pub struct WhyArgs {
     pub output: OutputArgs,
 }
 
-/// `--op`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Op {
-    /// Contents of a file
-    Read,
-    /// Names in a directory
-    List,
-    /// Metadata
-    Stat,
-    /// Create
-    Create,
-    /// Modify
-    Modify,
-    /// Delete
-    Delete,
-    /// An environment variable
-    Env,
+/// The operations by the names that `--op` has for them.
+fn asked() -> impl TypedValueParser<Value = Operation> {
+    let words = Operation::ALL.map(|operation| {
+        let (name, help) = operation.asked();
+        PossibleValue::new(name).help(help)
+    });
+    PossibleValuesParser::new(words).try_map(|word| {
+        let found = Operation::ALL.into_iter().find(|operation| operation.asked().0 == word);
+        found.ok_or("no operation")
+    })
 }
 
 /// `cargo sandbox diff`.

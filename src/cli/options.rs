@@ -3,7 +3,6 @@
 use super::args::{CargoArgs, Color, Compiler, Landlock, OutputArgs, PolicyArgs, TestArgs, WallArgs};
 use crate::cargo::CargoFlags;
 use crate::kernel::{LandlockLevel, Walls};
-use crate::policy::{CommandLineGrants, Flag};
 use crate::runner::{GuestOptions, PolicyOptions, Setup, StrategyChoice};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -41,16 +40,7 @@ pub(super) fn cargo_flags(cargo: &CargoArgs, output: &OutputArgs) -> CargoFlags 
 /// left out by `..`.
 pub(super) fn guests(policy: &PolicyArgs, walls: &WallArgs, timeout: Option<Duration>) -> GuestOptions {
     let PolicyArgs {
-        read,
-        write,
-        list,
-        stat,
-        create,
-        modify,
-        delete,
-        deny,
-        hide,
-        env,
+        grants,
         ceiling,
         audit,
         fix,
@@ -67,27 +57,13 @@ pub(super) fn guests(policy: &PolicyArgs, walls: &WallArgs, timeout: Option<Dura
         #[cfg(feature = "test-walls")]
             walls: named,
     } = walls;
-    let all = [
-        (Flag::Read, read),
-        (Flag::Write, write),
-        (Flag::List, list),
-        (Flag::Stat, stat),
-        (Flag::Create, create),
-        (Flag::Modify, modify),
-        (Flag::Delete, delete),
-        (Flag::Deny, deny),
-        (Flag::Hide, hide),
-        (Flag::Env, env),
-    ];
-    let flags =
-        all.into_iter().flat_map(|(flag, values)| values.iter().map(move |value| (flag, value.clone())));
     #[cfg(feature = "test-walls")]
     let walls = standing(named.as_deref());
     #[cfg(not(feature = "test-walls"))]
     let walls = Walls::ALL;
     GuestOptions {
         policy: PolicyOptions {
-            grants: CommandLineGrants { flags: flags.collect() },
+            grants: grants.0.clone(),
             ceilings: ceiling.iter().map(OsString::from).collect(),
         },
         setup: Setup {

@@ -1,12 +1,12 @@
 //! `cargo sandbox why PATH --op read`: the decision on one access, and what each wall says to it.
 
-use super::args::{MessageFormat, Op, Unused, WhyArgs};
+use super::args::{MessageFormat, Unused, WhyArgs};
 use super::check::{self, cut};
 use super::options;
 use super::output::print;
 use super::policies::Permissions;
 use super::session::{Asked, Session};
-use crate::access::{Access, Decision, GrantId, Operation, Resource, Wall};
+use crate::access::{Access, Decision, GrantId, Resource, Wall};
 use crate::cargo::metadata::Package;
 use crate::cargo::select;
 use crate::diagnostic::Diagnostic;
@@ -100,7 +100,7 @@ pub(super) fn why(args: &WhyArgs) -> ExitStatus {
 fn answer(args: &WhyArgs, package: &Package, session: &mut Session<'_>) -> Result<ExitStatus, Failure> {
     let mut permissions = session.load(package)?;
     session.outputs.messages(std::mem::take(&mut permissions.warnings));
-    let operation = operation(args.op);
+    let operation = args.op;
     let tmp = Some(PathBuf::from(check::TMP));
     let bind = Bindings { tmp, current_dir: permissions.places.package.clone() };
     let (kind, name) = match (&args.bin, &args.example) {
@@ -110,10 +110,10 @@ fn answer(args: &WhyArgs, package: &Package, session: &mut Session<'_>) -> Resul
         _ => (TargetKind::Bin, ""),
     };
     let policy = permissions.policy.for_target(kind, name, args.test.as_deref(), &bind);
-    let resource = if args.op == Op::Env {
-        Resource::Env(args.resource.as_bytes().to_vec())
-    } else {
+    let resource = if operation.is_on_path() {
         Resource::Path(meant(&session.workspace.current_dir.join(Path::new(&args.resource)), &policy))
+    } else {
+        Resource::Env(args.resource.as_bytes().to_vec())
     };
     let access = Access { operation, resource };
     let mounted = &policy.mounts.holding(access.resource.bytes()).collect();
@@ -146,18 +146,6 @@ fn shown(resource: &Resource) -> String {
     match text.strip_prefix(check::TMP) {
         Some(rest) => format!("{{tmp}}{rest}"),
         None => text.into_owned(),
-    }
-}
-
-fn operation(op: Op) -> Operation {
-    match op {
-        Op::Read => Operation::Read,
-        Op::List => Operation::List,
-        Op::Stat => Operation::Stat,
-        Op::Create => Operation::Create,
-        Op::Modify => Operation::Modify,
-        Op::Delete => Operation::Delete,
-        Op::Env => Operation::EnvRead,
     }
 }
 
@@ -318,18 +306,4 @@ fn render(why: &Why, covered: bool, help: &[String], permissions: &Permissions) 
         _ = writeln!(text, "  {}", escape::block(help.as_bytes()).replace('\n', "\n  "));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::access::OperationSet;
-
-    #[test]
-    fn every_operation_can_be_asked_about() {
-        let all = [Op::Read, Op::List, Op::Stat, Op::Create, Op::Modify, Op::Delete, Op::Env];
-        let asked = all.into_iter().map(operation).map(OperationSet::of);
-        let asked = asked.fold(OperationSet::EMPTY, OperationSet::union);
-        assert!(Operation::ALL.into_iter().all(|operation| asked.contains(operation)));
-    }
 }

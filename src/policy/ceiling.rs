@@ -2,7 +2,8 @@
 //! granted, and said.
 
 use super::compare::{Index, covered};
-use super::model::{ExceptionKind, Grant, LimitsPatch, PackagePolicy, Scope};
+use super::limits::LimitsPatch;
+use super::model::{ExceptionKind, Grant, PackagePolicy, Scope};
 use super::pattern::shown;
 use super::places::{Lookup, Places};
 use super::resolve::{Files, MOST_MISTAKES, Manifests, Resolver, bounded, span_of};
@@ -150,30 +151,11 @@ impl Layer {
     fn bound(&self, limits: &mut Vec<(Scope, LimitsPatch)>) {
         let mut bound = LimitsPatch::default();
         for (_, patch) in &self.policy.limits {
-            bound = clamp(patch, &bound, true);
+            bound = patch.clamp(&bound, true);
         }
         for (_, patch) in limits.iter_mut() {
-            *patch = clamp(patch, &bound, false);
+            *patch = patch.clamp(&bound, false);
         }
         limits.insert(0, (Scope::Always, bound));
-    }
-}
-
-/// The smaller of each value; where one is missing it stays missing, unless `either`.
-fn clamp(patch: &LimitsPatch, bound: &LimitsPatch, either: bool) -> LimitsPatch {
-    fn smaller<T: Ord + Copy>(value: Option<T>, bound: Option<T>, either: bool) -> Option<T> {
-        match (value, bound) {
-            (Some(value), Some(bound)) => Some(value.min(bound)),
-            (None, bound) if either => bound,
-            (value, _) => value,
-        }
-    }
-    LimitsPatch {
-        memory: smaller(patch.memory, bound.memory, either),
-        time: smaller(patch.time, bound.time, either),
-        output: smaller(patch.output, bound.output, either),
-        open_files: smaller(patch.open_files, bound.open_files, either),
-        disk: smaller(patch.disk, bound.disk, either),
-        files: smaller(patch.files, bound.files, either),
     }
 }

@@ -171,7 +171,7 @@ impl Decider {
     /// The same for a path, without building a [`Resource`]: the gate's hot path. A path that is
     /// not absolute, or has empty, `.` or `..` components or a NUL, is denied.
     pub fn decide_path(&self, operation: Operation, path: &[u8]) -> Decision {
-        if operation == Operation::EnvRead {
+        if !operation.is_on_path() {
             return Decision::Denied(None);
         }
         match self.trie.find(path) {
@@ -183,7 +183,7 @@ impl Decider {
     /// The same, with what the last such decision of this decider has left in `recent`: for whoever
     /// decides again and again about neighbours.
     pub fn decide_again(&self, operation: Operation, path: &[u8], recent: &mut Recent) -> Decision {
-        if operation == Operation::EnvRead {
+        if !operation.is_on_path() {
             return Decision::Denied(None);
         }
         match self.trie.find_again(path, &mut recent.0) {

@@ -10,6 +10,7 @@ pub mod decide;
 mod document;
 mod entry;
 pub mod folded;
+mod limits;
 pub mod lint;
 pub mod matching;
 mod membership;
@@ -27,14 +28,15 @@ pub mod units;
 mod words;
 
 pub use ceiling::Ceiling;
-pub use command_line::{CommandLineGrants, Flag};
+pub use command_line::CommandLineGrants;
 pub use decide::{Decider, Recent, Rights};
 pub use document::parse;
 pub use entry::Entry;
+pub use limits::{LIMITS, LimitRow, Limits, LimitsPatch, Unit};
 pub use membership::{Membership, Root};
 pub use model::{
-    Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy,
-    PathBase, PathPattern, Policy, Provenance, Scope,
+    Component, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, PackagePolicy, PathBase,
+    PathPattern, Policy, Provenance, Scope,
 };
 pub use mounts::{Kept, Mount, MountPoint, Mounts};
 pub use places::{Lookup, Places, Resolved};

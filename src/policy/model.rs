@@ -1,13 +1,13 @@
 //! The validated form of a manifest's permissions. Plain data that crosses to the worker.
 
 use super::entry::Entry;
+use super::limits::{Limits, LimitsPatch};
 use super::mounts::{Kept, MountPoint, Mounts};
 use super::pattern::literals;
 use crate::access::{ExceptionId, GrantId, OperationSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Where a grant, exception or limit was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,30 +182,6 @@ impl Exception {
     }
 }
 
-/// What a guest may use up. `None`: no limit of ours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Linear memory and tables, in bytes.
-    pub memory: Option<u64>,
-    /// Wall-clock time of the run, or of one test.
-    pub time: Option<Duration>,
-    /// Bytes written to standard output and standard error together.
-    pub output: Option<u64>,
-    /// Open file descriptors of the guest at one time.
-    pub open_files: u32,
-    /// Bytes written to files in total, and the size of any one file.
-    pub disk: Option<u64>,
-    /// Files, directories and links created.
-    pub files: Option<u64>,
-}
-
-impl Default for Limits {
-    /// 4 GiB of memory (all that wasm32 has), 256 open files; nothing else is limited.
-    fn default() -> Self {
-        Self { memory: None, time: None, output: None, open_files: 256, disk: None, files: None }
-    }
-}
-
 /// Everything the manifests say about one package, for all its targets and tests. The numbers of
 /// grants and exceptions are indices here and stay the same in every [`Policy`] cut from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,23 +203,6 @@ pub struct PackagePolicy {
     pub above: Vec<Grant>,
     /// What mounts leave as it is.
     pub kept: Kept,
-}
-
-/// Limits as a table says them: what is `None` is left as it was.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitsPatch {
-    /// See [`Limits::memory`].
-    pub memory: Option<u64>,
-    /// See [`Limits::time`].
-    pub time: Option<Duration>,
-    /// See [`Limits::output`].
-    pub output: Option<u64>,
-    /// See [`Limits::open_files`].
-    pub open_files: Option<u32>,
-    /// See [`Limits::disk`].
-    pub disk: Option<u64>,
-    /// See [`Limits::files`].
-    pub files: Option<u64>,
 }
 
 /// What applies to one run of one target, or to one test: cut from a [`PackagePolicy`] by

@@ -9,7 +9,7 @@ use super::matching::{literal, literal_prefix, may_contain};
 use super::model::{Component, PathBase, PathPattern};
 use super::pattern::{escape, joined, literals, parse_path};
 use super::places::{Places, bytes};
-use crate::access::{Operation, OperationSet};
+use crate::access::OperationSet;
 use std::path::{Path, PathBuf};
 
 /// How far a place reaches.
@@ -480,7 +480,7 @@ impl Protected {
                 });
             }
         }
-        if operations.contains(Operation::Read) || operations.contains(Operation::List) {
+        if !operations.intersection(OperationSet::FS_REVEAL).is_empty() {
             conflicts.extend(self.reads.iter().filter_map(|place| self.reaches(place, pattern, true)));
         }
         let inexact = conflicts.iter().position(|conflict| !conflict.exact).unwrap_or(0);

@@ -1,9 +1,9 @@
 //! Cutting the [`Policy`] of one run or one test from a [`PackagePolicy`].
 
+use super::limits::Limits;
 use super::matching::glob_matches;
 use super::model::{
-    Exception, ExceptionKind, Grant, GrantPattern, Limits, LimitsPatch, PackagePolicy, PathBase, PathPattern,
-    Policy, Scope,
+    Exception, ExceptionKind, Grant, GrantPattern, PackagePolicy, PathBase, PathPattern, Policy, Scope,
 };
 use super::pattern::{literals, parse_name};
 use super::places::bytes;
@@ -136,18 +136,6 @@ fn applies(scope: &Scope, kind: TargetKind, name: &str, test: Option<&str>) -> b
         Scope::Bin(bin) => !tests && kind == TargetKind::Bin && bin == name,
         Scope::Example(example) => !tests && kind == TargetKind::Example && example == name,
         Scope::Case { name, .. } => test.is_some_and(|test| case_matches(name, test)),
-    }
-}
-
-impl LimitsPatch {
-    /// Replaces what the patch says.
-    pub fn apply(&self, limits: &mut Limits) {
-        limits.memory = self.memory.or(limits.memory);
-        limits.time = self.time.or(limits.time);
-        limits.output = self.output.or(limits.output);
-        limits.open_files = self.open_files.unwrap_or(limits.open_files);
-        limits.disk = self.disk.or(limits.disk);
-        limits.files = self.files.or(limits.files);
     }
 }
 

@@ -8,10 +8,8 @@ use super::mounts::MountPoint;
 use super::pattern::{escape, parse_env, parse_path, shown};
 use super::places::{Places, bytes};
 use super::protected::{Conflict, Protected, entry_for};
-use super::resolve::operations;
-use super::schema::EntryKey;
 use super::select::{Bindings, TargetKind};
-use crate::access::{Access, Decision, Operation, OperationSet, Resource};
+use crate::access::{Access, Decision, Key, Operation, OperationSet, Resource};
 use crate::text::toml_string as quoted;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -80,21 +78,14 @@ pub fn suggest(
     if is_above(policy, access, target) {
         return Suggested::none("the manifest grants it, but that is above the ceiling");
     }
-    let key = match access.operation {
-        Operation::Read => EntryKey::Read,
-        Operation::List => EntryKey::List,
-        Operation::Stat => EntryKey::Stat,
-        Operation::Create | Operation::Modify => EntryKey::Write,
-        Operation::Delete => EntryKey::Delete,
-        Operation::EnvRead => EntryKey::EnvRead,
-    };
+    let key = access.operation.suggested();
     let (scope, prefix, note) = table(policy, target);
     let (entry, conflict) = match &access.resource {
         Resource::Env(name) => match std::str::from_utf8(name).ok().map(escape) {
             Some(entry) if parse_env(&entry).is_ok() => (Entry { text: entry, ..Entry::default() }, None),
             _ => return Suggested::none("a manifest cannot name this variable"),
         },
-        Resource::Path(path) => match path_entry(policy, places, key, path, target, &scope) {
+        Resource::Path(path) => match path_entry(policy, places, access.operation, path, target, &scope) {
             Ok(found) => found,
             Err(note) => return Suggested::none(note),
         },
@@ -107,10 +98,7 @@ pub fn suggest(
         format!("`{}` is a {word} place: {}", conflict.place, conflict.why)
     });
     let note = [note, meant].into_iter().flatten().reduce(|note, more| format!("{note}; {more}"));
-    let key_name = match key {
-        EntryKey::EnvRead => "read",
-        _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
-    };
+    let key_name = key.name();
     let table = format!("{prefix}.{}", access.operation.table());
     let value = entry.toml("path", quoted);
     let paste = match &scope {
@@ -124,14 +112,11 @@ pub fn suggest(
 }
 
 /// The flag that would allow it. Whoever types it names a protected place without a further word.
-fn on_command_line(key: EntryKey, entry: Entry, scope: Scope) -> Suggested {
+fn on_command_line(key: Key, entry: Entry, scope: Scope) -> Suggested {
     if entry.mount.is_some() {
         return Suggested::none("only a manifest can put a private directory in the place of `/tmp`");
     }
-    let flag = match key {
-        EntryKey::EnvRead => "env",
-        _ => EntryKey::FS.iter().find(|(_, known)| *known == key).map_or("read", |(name, _)| name),
-    };
+    let flag = key.row().flag;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
     let word = match !entry.text.is_empty() && entry.text.bytes().all(plain) {
         true => entry.text.clone(),
@@ -161,7 +146,7 @@ fn is_above(policy: &PackagePolicy, access: &Access, target: &Target<'_>) -> boo
 fn path_entry(
     policy: &PackagePolicy,
     places: &Places,
-    key: EntryKey,
+    operation: Operation,
     path: &[u8],
     target: &Target<'_>,
     scope: &Scope,
@@ -204,7 +189,7 @@ fn path_entry(
     }
     // Whoever changes something there means a place for temporary files; whoever only looks may mean
     // what others have put there.
-    if matches!(key, EntryKey::Write | EntryKey::Delete) && path.starts_with(b"/tmp") {
+    if OperationSet::FS_CHANGE.contains(operation) && path.starts_with(b"/tmp") {
         let cut = policy.for_target(target.kind, target.name, target.test, target.bind);
         if policy.could_stand(path, scope, &cut, target.bind) {
             return Ok(tmp_as(true));
@@ -219,14 +204,14 @@ fn path_entry(
         _ => return Err("a manifest cannot name this path".to_owned()),
     }
     let protected = Protected::new(places);
-    if key == EntryKey::Stat
+    if operation == Operation::Stat
         && let Some(inside) = holds_everything(&protected, places, &means)
     {
         return Err(format!(
             "no entry can allow it: one for a directory covers all beneath it, `{inside}` too"
         ));
     }
-    match protected.conflict(operations(key), &means) {
+    match protected.conflict(operation.suggested().operations(), &means) {
         Some(conflict) if !conflict.exact => Err(format!(
             "no entry can allow it: it contains the {} place `{}` ({})",
             if conflict.sensitive { "sensitive" } else { "protected" },

@@ -5,6 +5,7 @@ use super::stdio::Output;
 use super::table::{Directory, Entry, Table};
 use super::types::{Errno, SYMLINK_FOLLOW};
 use super::{HostConfig, Preopens};
+use crate::policy::Limits;
 use rustix::fs::{Dir, FileType, Mode as Bits, OFlags};
 use std::io;
 use wasmtime::{Memory, ResourceLimiter};
@@ -40,8 +41,9 @@ impl Host {
     pub fn new(config: HostConfig) -> io::Result<Self> {
         let HostConfig { policy, mode, audit, root, preopens, args, env, stdio, alone, turns, folding, sink } =
             config;
-        let limits = policy.limits.clone();
-        let mut table = Table::new(limits.open_files);
+        // The supervisor keeps the time.
+        let Limits { memory: memory_limit, time: _, output, open_files, disk, files } = policy.limits;
+        let mut table = Table::new(open_files);
         table.push(Entry::Input);
         table.push(Entry::Output);
         table.push(Entry::Error);
@@ -68,13 +70,13 @@ impl Host {
         let mut host = Self {
             gate: Gate::new(policy, (mode, audit), root, alone, turns, folding, sink),
             table,
-            output: Output::new(stdio, limits.output),
+            output: Output::new(stdio, output),
             args,
             env: Vec::new(),
             memory: None,
-            disk: limits.disk.map(|limit| (limit, limit)),
-            files: limits.files,
-            memory_limit: limits.memory,
+            disk: disk.map(|limit| (limit, limit)),
+            files,
+            memory_limit,
             memory_used: 0,
             limits_hit: Vec::new(),
         };

@@ -2,6 +2,7 @@
 
 use crate::report_samples::formats::check_report;
 use crate::report_samples::*;
+use cargo_sandbox::access::Operation;
 use cargo_sandbox::event::Report;
 use cargo_sandbox::exit_status::ExitStatus;
 use cargo_sandbox::report::json::{self, wire};
@@ -60,6 +61,20 @@ fn every_field_is_closed_described_and_documented() {
         let verdict = verdict.as_str().expect("a word");
         assert!(DOCUMENTATION.contains(&format!("| `{verdict}` |")), "{verdict}");
     }
+}
+
+#[test]
+fn the_schema_and_the_reference_have_every_operation() {
+    let codes = Operation::ALL.map(Operation::code);
+    let schema = schema();
+    let mut objects_found = Vec::new();
+    objects(&schema, "", &mut objects_found);
+    let listed: Vec<&Value> =
+        objects_found.iter().map(|(_, object)| &object["properties"]["operation"]["enum"]).collect();
+    let listed = listed.into_iter().find(|listed| listed.is_array()).expect("the operations");
+    assert_eq!(*listed, serde_json::json!(codes), "schema/report-v1.schema.json");
+    let row = codes.map(|code| format!("`{code}`")).join(", ");
+    assert!(DOCUMENTATION.contains(&format!("| `operation` | {row} |")), "docs/report.md lacks {row}");
 }
 
 #[test]

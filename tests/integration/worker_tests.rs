@@ -5,7 +5,7 @@ use cargo_sandbox::access::{GrantId, OperationSet, Wall};
 use cargo_sandbox::compile::{Cache, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
 use cargo_sandbox::kernel::{LandlockLevel, Walls};
-use cargo_sandbox::policy::model::LimitsPatch;
+use cargo_sandbox::policy::LimitsPatch;
 use cargo_sandbox::policy::{PackagePolicy, Scope};
 use cargo_sandbox::worker::protocol::{InjectedFault, Patch, TestRun};
 use cargo_sandbox::worker::supervisor::{PoolJob, RunEnd, RunResult, TestPool, Tests, TierUp};

@@ -1,6 +1,6 @@
 //! Entries before they are written: which of them say the same, and which make others needless.
 
-use crate::access::{Operation, OperationSet};
+use crate::access::{Key, Operation};
 use crate::policy::{MountPoint, Scope, compare};
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub(super) struct Entry {
     pub(super) scope: Scope,
     pub(super) by: Vec<String>,
-    pub(super) key: &'static str,
+    pub(super) key: Key,
     pub(super) what: What,
     /// Where the guest is to see it.
     pub(super) mount: Option<MountPoint>,
@@ -58,7 +58,7 @@ pub(super) fn unite_views(entries: &mut [Entry]) {
 /// Whether one entry makes another needless.
 pub(super) fn covers(wide: &Entry, narrow: &Entry) -> bool {
     // What is hidden is granted by nothing, and grants nothing.
-    if (wide.key == "hide") != (narrow.key == "hide") {
+    if (wide.key == Key::Hide) != (narrow.key == Key::Hide) {
         return false;
     }
     let place = match (&wide.what, &narrow.what) {
@@ -69,26 +69,15 @@ pub(super) fn covers(wide: &Entry, narrow: &Entry) -> bool {
         && compare::scope_covers(&wide.scope, &narrow.scope)
         && (wide.by.is_empty()
             || (!narrow.by.is_empty() && narrow.by.iter().all(|name| wide.by.contains(name))))
-        && operations(wide).contains_all(operations(narrow))
-}
-
-fn operations(entry: &Entry) -> OperationSet {
-    match (&entry.what, entry.key) {
-        (What::Env(_), _) => OperationSet::of(Operation::EnvRead),
-        (_, "read") => OperationSet::FS_READ,
-        (_, "write") => OperationSet::FS_WRITE,
-        (_, key) => OperationSet::of(operation_of(key)),
-    }
+        && wide.key.operations().contains_all(narrow.key.operations())
 }
 
 /// An operation for which an entry with this key is suggested.
-pub(super) fn operation_of(key: &str) -> Operation {
+pub(super) fn operation_of(key: Key) -> Operation {
     match key {
-        "write" => Operation::Create,
-        "list" => Operation::List,
-        "stat" | "hide" => Operation::Stat,
-        "delete" => Operation::Delete,
-        _ => Operation::Read,
+        Key::Of(operation) => operation,
+        Key::Write => Operation::Create,
+        Key::Deny | Key::Hide => Operation::Stat,
     }
 }
 
@@ -96,7 +85,9 @@ pub(super) fn operation_of(key: &str) -> Operation {
 mod tests {
     use super::*;
 
-    fn entry(scope: Scope, by: &[&str], key: &'static str, path: &str) -> Entry {
+    const READ: Key = Key::Of(Operation::Read);
+
+    fn entry(scope: Scope, by: &[&str], key: Key, path: &str) -> Entry {
         let by = by.iter().map(|name| (*name).to_owned()).collect();
         Entry { scope, by, key, what: What::Path(path.into()), mount: None }
     }
@@ -104,24 +95,27 @@ mod tests {
     #[test]
     fn what_several_crates_need_names_them_all_and_what_nobody_did_is_for_all() {
         let mut entries = vec![
-            entry(Scope::Always, &["b"], "read", "/p/x"),
-            entry(Scope::Always, &["a"], "read", "/p/x"),
-            entry(Scope::Always, &["a"], "read", "/p/y"),
-            entry(Scope::Always, &[], "read", "/p/y"),
+            entry(Scope::Always, &["b"], READ, "/p/x"),
+            entry(Scope::Always, &["a"], READ, "/p/x"),
+            entry(Scope::Always, &["a"], READ, "/p/y"),
+            entry(Scope::Always, &[], READ, "/p/y"),
         ];
         unite_crates(&mut entries);
         assert_eq!(
             entries,
-            [entry(Scope::Always, &["a", "b"], "read", "/p/x"), entry(Scope::Always, &[], "read", "/p/y")]
+            [entry(Scope::Always, &["a", "b"], READ, "/p/x"), entry(Scope::Always, &[], READ, "/p/y")]
         );
     }
 
     #[test]
     fn what_is_hidden_needs_no_grant_and_gives_none() {
-        let read = entry(Scope::Always, &[], "read", "/none");
-        let hide = entry(Scope::Always, &[], "hide", "/none");
-        assert!(!covers(&read, &hide) && !covers(&hide, &entry(Scope::Always, &[], "stat", "/none/x")));
-        assert!(covers(&hide, &entry(Scope::Test, &[], "hide", "/none/x")));
+        let read = entry(Scope::Always, &[], READ, "/none");
+        let hide = entry(Scope::Always, &[], Key::Hide, "/none");
+        assert!(
+            !covers(&read, &hide)
+                && !covers(&hide, &entry(Scope::Always, &[], Key::Of(Operation::Stat), "/none/x"))
+        );
+        assert!(covers(&hide, &entry(Scope::Test, &[], Key::Hide, "/none/x")));
     }
 
     #[test]
@@ -130,7 +124,7 @@ mod tests {
         let seen = Some(MountPoint::Tmp);
         let case = Scope::Case { index: 0, name: "a".into() };
         let mut entries =
-            [tmp(Scope::Test, "write", None), tmp(case, "write", seen), tmp(Scope::Test, "read", None)];
+            [tmp(Scope::Test, Key::Write, None), tmp(case, Key::Write, seen), tmp(Scope::Test, READ, None)];
         unite_views(&mut entries);
         assert_eq!(entries.map(|entry| entry.mount), [seen, seen, None]);
     }
@@ -138,11 +132,11 @@ mod tests {
     #[test]
     fn an_entry_for_every_test_makes_that_of_a_case_needless() {
         let case = Scope::Case { index: 0, name: "a::*".into() };
-        let wide = entry(Scope::Test, &[], "read", "/p/data");
-        assert!(covers(&wide, &entry(case.clone(), &[], "read", "/p/data/x")));
-        assert!(covers(&wide, &entry(case.clone(), &["a"], "stat", "/p/data/x")));
-        assert!(!covers(&wide, &entry(Scope::Always, &[], "read", "/p/data/x")));
-        assert!(!covers(&wide, &entry(case, &[], "write", "/p/data/x")));
-        assert!(!covers(&entry(Scope::Test, &["a"], "read", "/p/data"), &wide));
+        let wide = entry(Scope::Test, &[], READ, "/p/data");
+        assert!(covers(&wide, &entry(case.clone(), &[], READ, "/p/data/x")));
+        assert!(covers(&wide, &entry(case.clone(), &["a"], Key::Of(Operation::Stat), "/p/data/x")));
+        assert!(!covers(&wide, &entry(Scope::Always, &[], READ, "/p/data/x")));
+        assert!(!covers(&wide, &entry(case, &[], Key::Write, "/p/data/x")));
+        assert!(!covers(&entry(Scope::Test, &["a"], READ, "/p/data"), &wide));
     }
 }

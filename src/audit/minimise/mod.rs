@@ -6,7 +6,7 @@ use super::audited::{Audited, table_of};
 use super::edit::{Addition, case_index};
 use super::envelope::looks_secret;
 use super::generalise::{Need, generalise};
-use crate::access::{Access, Operation, OperationSet, Resource};
+use crate::access::{Access, Effect, Key, Operation, OperationSet, Resource};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Report, Violation};
 use crate::policy::protected::Protected;
@@ -214,7 +214,7 @@ fn entries_of(group: &Group, audited: &Audited<'_>) -> Vec<Entry> {
         .map(|one| entry(one.key, What::Path(one.path)))
         .collect();
     // An exception is one for every crate.
-    let hide = |absent: &PathBuf| Entry { by: Vec::new(), ..entry("hide", What::Path(absent.clone())) };
+    let hide = |absent: &PathBuf| Entry { by: Vec::new(), ..entry(Key::Hide, What::Path(absent.clone())) };
     entries.extend(group.absent.iter().map(hide));
     let tmp = Need { path: PathBuf::from("/tmp"), operations: group.tmp };
     if !group.tmp.is_empty() {
@@ -222,7 +222,7 @@ fn entries_of(group: &Group, audited: &Audited<'_>) -> Vec<Entry> {
         entries.extend(all.into_iter().map(|one| entry(one.key, What::Tmp)));
     }
     let names = group.env.iter().filter(|name| group.tmp.is_empty() || name.as_slice() != b"TMPDIR");
-    entries.extend(names.map(|name| entry("read", What::Env(name.clone()))));
+    entries.extend(names.map(|name| entry(Key::Of(Operation::EnvRead), What::Env(name.clone()))));
     entries
 }
 
@@ -243,8 +243,8 @@ fn count(folder: &Path, most: usize) -> Option<usize> {
 }
 
 fn write(entry: &Entry, audited: &Audited<'_>, found: &mut Found) {
-    let (table, case) = table_of(&entry.scope, if matches!(entry.what, What::Env(_)) { "env" } else { "fs" });
-    let mut addition = addition(table, case, entry.key.to_owned());
+    let (table, case) = table_of(&entry.scope, entry.key.row().table);
+    let mut addition = addition(table, case, entry.key.name().to_owned());
     addition.entry.by.clone_from(&entry.by);
     addition.entry.mount = entry.mount;
     let resource = match &entry.what {
@@ -252,7 +252,7 @@ fn write(entry: &Entry, audited: &Audited<'_>, found: &mut Found) {
         What::Path(path) => Resource::Path(path.as_os_str().as_bytes().to_vec()),
         What::Env(name) => Resource::Env(name.clone()),
     };
-    let operation = if let What::Env(_) = entry.what { Operation::EnvRead } else { operation_of(entry.key) };
+    let operation = operation_of(entry.key);
     let bind = Bindings { tmp: None, current_dir: audited.places.package.clone() };
     let target =
         Target { kind: TargetKind::Bin, name: "", test: None, bind: &bind, mounted: &BTreeSet::new() };
@@ -264,7 +264,7 @@ fn write(entry: &Entry, audited: &Audited<'_>, found: &mut Found) {
         left.notes.extend(suggested.note);
         return found.left.push(left);
     };
-    if suggestion.entry.protected && operation != Operation::Read && operation != Operation::List {
+    if suggestion.entry.protected && operation.effect() != Effect::Reveals {
         // What confines a guest, or runs later outside, is for a person to hand out.
         let message = format!(
             "{operation} `{}` was not granted: it is a protected place",

@@ -7,17 +7,17 @@ pub(super) use parts::{bounded, span_of};
 
 use super::ceiling::Ceiling;
 use super::command_line::CommandLineGrants;
+use super::limits::LimitsPatch;
 use super::matching::literal_prefix;
 use super::model::{
-    Component, Exception, ExceptionKind, GrantPattern, LimitsPatch, PackagePolicy, PathBase, PathPattern,
-    Scope,
+    Component, Exception, ExceptionKind, GrantPattern, PackagePolicy, PathBase, PathPattern, Scope,
 };
 use super::mounts::Kept;
 use super::pattern::{joined, literals, parse_env, parse_path, shown};
 use super::places::{Lookup, Places, bytes};
 use super::protected::{Conflict, Protected};
-use super::schema::{self, EntryKey, Form, RawEntry, RawManifest, RawSandbox};
-use crate::access::{Operation, OperationSet};
+use super::schema::{self, Form, RawEntry, RawManifest, RawSandbox};
+use crate::access::{Key, OperationSet};
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
 use parts::{diagnose, push_exception, push_grant, rank};
 use std::collections::BTreeSet;
@@ -181,7 +181,7 @@ impl<'a> Resolver<'a> {
         for entry in &raw.entries {
             // What does not apply is checked all the same: the mistake is in the file.
             let mut unused = PackagePolicy::default();
-            let binds = applies || entry.key == EntryKey::Deny;
+            let binds = applies || entry.key == Key::Deny;
             let policy = if binds { &mut *policy } else { &mut unused };
             self.entry(entry, Some(file), shared, policy, out);
         }
@@ -210,15 +210,21 @@ impl<'a> Resolver<'a> {
                 }
             });
         };
-        if entry.key == EntryKey::EnvRead {
+        if !entry.key.is_on_path() {
             match parse_env(&entry.text) {
                 Ok(pattern) => {
                     if self.checks && pattern.0.iter().all(Option::is_none) {
                         let message = "`*` passes on every variable whose name does not sound like a secret";
                         report(Diagnostic::warning("every-variable", message), out);
                     }
-                    let operations = OperationSet::of(Operation::EnvRead);
-                    push_grant(policy, entry, operations, GrantPattern::Env(pattern), None, false);
+                    push_grant(
+                        policy,
+                        entry,
+                        entry.key.operations(),
+                        GrantPattern::Env(pattern),
+                        None,
+                        false,
+                    );
                 }
                 Err(error) => report(diagnose(&error), out),
             }
@@ -231,8 +237,8 @@ impl<'a> Resolver<'a> {
         };
         let (mut target, links) = self.follow(&pattern);
         let kind = match entry.key {
-            EntryKey::Deny => Some(ExceptionKind::Deny),
-            EntryKey::Hide => Some(ExceptionKind::Hide),
+            Key::Deny => Some(ExceptionKind::Deny),
+            Key::Hide => Some(ExceptionKind::Hide),
             _ => None,
         };
         if let Some(kind) = kind {
@@ -247,7 +253,7 @@ impl<'a> Resolver<'a> {
             }
             return;
         }
-        let operations = operations(entry.key);
+        let operations = entry.key.operations();
         let mut protected = false;
         if self.checks {
             if let Some(diagnostic) = self.leaves(&pattern, target.as_ref(), &entry.text) {
@@ -397,19 +403,4 @@ fn crowded(prefixes: &[Vec<Component>]) -> Vec<Vec<Component>> {
         .filter(|same| same.len() > FEW)
         .map(|same| same[0].to_vec())
         .collect()
-}
-
-/// What a key grants.
-pub(super) fn operations(key: EntryKey) -> OperationSet {
-    match key {
-        EntryKey::Read => OperationSet::FS_READ,
-        EntryKey::Write => OperationSet::FS_WRITE,
-        EntryKey::List => OperationSet::of(Operation::List),
-        EntryKey::Stat => OperationSet::of(Operation::Stat),
-        EntryKey::Create => OperationSet::of(Operation::Create),
-        EntryKey::Modify => OperationSet::of(Operation::Modify),
-        EntryKey::Delete => OperationSet::of(Operation::Delete),
-        EntryKey::EnvRead => OperationSet::of(Operation::EnvRead),
-        EntryKey::Deny | EntryKey::Hide => OperationSet::EMPTY,
-    }
 }

@@ -72,7 +72,7 @@ impl Reader<'_> {
             text.clone_into(&mut read.text);
             return Some(read);
         }
-        let what = if entry == EntryKey::EnvRead { "name" } else { "path" };
+        let what = if entry.is_on_path() { "path" } else { "name" };
         let Some(table) = value.get_ref().as_table() else {
             let message = format!(
                 "an entry of `{key}` must be a string or `{{ {what} = \"…\" }}`, not {}",
@@ -83,7 +83,7 @@ impl Reader<'_> {
         };
         let known: &[&str] = match entry {
             EntryKey::Deny | EntryKey::Hide => &["path"],
-            EntryKey::EnvRead => &["name", "by"],
+            _ if !entry.is_on_path() => &["name", "by"],
             _ => &["path", "by", "protected", "as"],
         };
         let mut found = false;

@@ -4,13 +4,14 @@
 mod entries;
 mod raw;
 
-pub(super) use raw::{EntryKey, RawEntry, RawManifest, RawSandbox};
+pub(super) use raw::{RawEntry, RawManifest, RawSandbox};
 
 use super::document::{self, Key, Value};
-use super::model::{LimitsPatch, Scope};
+use super::limits::{LIMITS, LimitsPatch, Parse};
+use super::model::Scope;
 use super::pattern::shown;
-use super::units;
 use super::words::nearest;
+use crate::access::Key as EntryKey;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -116,7 +117,7 @@ impl Reader<'_> {
         .at(self.file, key.span(), "");
         if let Some(nearest) = nearest(word, known) {
             diagnostic = diagnostic.help(format!("did you mean `{nearest}`?"));
-        } else if EntryKey::FS.iter().any(|(name, _)| name == word) && known.contains(&"fs") {
+        } else if EntryKey::of_table("fs").any(|fs| fs.name() == word) && known.contains(&"fs") {
             diagnostic = diagnostic.help(format!("did you mean `fs.{word}`?"));
         } else {
             let list: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
@@ -254,15 +255,16 @@ impl Reader<'_> {
             self.limits(table, &full, scope, raw);
             return true;
         }
+        let set = (section == "env").then_some("set");
         for (key, value) in table {
-            match (section, &**key.get_ref()) {
-                ("fs", word) => match EntryKey::FS.iter().find(|(known, _)| *known == word) {
-                    Some((_, entry)) => self.entries(word, value, &full, *entry, scope, raw),
-                    None => self.unknown(key, &full, &EntryKey::FS.map(|(name, _)| name)),
-                },
-                (_, word @ "read") => self.entries(word, value, &full, EntryKey::EnvRead, scope, raw),
-                (_, "set") => self.set(value, scope, raw),
-                _ => self.unknown(key, &full, &["read", "set"]),
+            let word = &**key.get_ref();
+            match EntryKey::of_table(section).find(|known| known.name() == word) {
+                Some(entry) => self.entries(word, value, &full, entry, scope, raw),
+                None if Some(word) == set => self.set(value, scope, raw),
+                None => {
+                    let known = EntryKey::of_table(section).map(EntryKey::name).chain(set);
+                    self.unknown(key, &full, &known.collect::<Vec<_>>());
+                }
             }
         }
         true
@@ -290,53 +292,39 @@ impl Reader<'_> {
     }
 
     fn limits(&mut self, table: &DeTable<'_>, full: &str, scope: &Scope, raw: &mut RawSandbox) {
-        let known = ["memory", "time", "output", "open-files", "disk", "files"];
         let mut patch = LimitsPatch::default();
         for (key, value) in table {
-            match &**key.get_ref() {
-                word @ "memory" => patch.memory = self.size(word, value),
-                word @ "output" => patch.output = self.size(word, value),
-                word @ "disk" => patch.disk = self.size(word, value),
-                word @ "time" => {
-                    patch.time = self.measure(word, value, "a duration such as `\"60s\"`", units::duration);
-                }
-                word @ "files" => patch.files = self.number(word, value, u64::MAX),
-                word @ "open-files" => {
-                    patch.open_files =
-                        self.number(word, value, u64::from(u32::MAX)).map(|number| number as u32);
-                }
-                _ => self.unknown(key, full, &known),
+            let word = &**key.get_ref();
+            let Some(limit) = LIMITS.iter().find(|limit| limit.key == word) else {
+                let known: Vec<&str> = LIMITS.iter().map(|limit| limit.key).collect();
+                self.unknown(key, full, &known);
+                continue;
+            };
+            let number = match limit.unit.text() {
+                Some((expected, parse)) => self.measure(word, value, expected, parse),
+                None => self.number(word, value),
+            };
+            match number {
+                Some(number) if (1..=limit.most).contains(&number) => (limit.set)(&mut patch, number),
+                Some(_) => self.error("bad-limit", format!("`{word}` is out of range"), value.span()),
+                None => {}
             }
         }
         raw.limits.push((scope.clone(), patch));
     }
 
-    fn size(&mut self, key: &str, value: &Value<'_>) -> Option<u64> {
-        self.measure(key, value, "a size such as `\"256 MiB\"`", units::size)
-    }
-
-    fn measure<T>(
-        &mut self,
-        key: &str,
-        value: &Value<'_>,
-        expected: &str,
-        parse: fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    fn measure(&mut self, key: &str, value: &Value<'_>, expected: &str, parse: Parse) -> Option<u64> {
         parse(self.string(key, expected, value)?)
             .map_err(|message| self.error("bad-limit", format!("`{key}`: {message}"), value.span()))
             .ok()
     }
 
-    fn number(&mut self, key: &str, value: &Value<'_>, max: u64) -> Option<u64> {
+    fn number(&mut self, key: &str, value: &Value<'_>) -> Option<u64> {
         let Some(number) = value.get_ref().as_integer() else {
             self.wrong_type(key, "a whole number", value);
             return None;
         };
-        let number = u64::from_str_radix(number.as_str(), number.radix()).ok();
-        let number = number.filter(|number| (1..=max).contains(number));
-        if number.is_none() {
-            self.error("bad-limit", format!("`{key}` is out of range"), value.span());
-        }
-        number
+        // What is no such number is out of every range, as 0 is.
+        Some(u64::from_str_radix(number.as_str(), number.radix()).unwrap_or(0))
     }
 }

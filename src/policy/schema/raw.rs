@@ -1,42 +1,15 @@
 //! What a manifest says, as it is written.
 
-use crate::policy::model::{LimitsPatch, Provenance, Scope};
+use crate::access::Key;
+use crate::policy::limits::LimitsPatch;
+use crate::policy::model::{Provenance, Scope};
 use std::collections::BTreeMap;
 use std::ops::Range;
-
-/// The keys of `fs` and `env` that hold entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::policy) enum EntryKey {
-    Read,
-    Write,
-    List,
-    Stat,
-    Create,
-    Modify,
-    Delete,
-    Deny,
-    Hide,
-    EnvRead,
-}
-
-impl EntryKey {
-    pub(in crate::policy) const FS: [(&'static str, Self); 9] = [
-        ("read", Self::Read),
-        ("write", Self::Write),
-        ("list", Self::List),
-        ("stat", Self::Stat),
-        ("create", Self::Create),
-        ("modify", Self::Modify),
-        ("delete", Self::Delete),
-        ("deny", Self::Deny),
-        ("hide", Self::Hide),
-    ];
-}
 
 /// One entry of a list.
 #[derive(Clone, Debug)]
 pub(in crate::policy) struct RawEntry {
-    pub(in crate::policy) key: EntryKey,
+    pub(in crate::policy) key: Key,
     pub(in crate::policy) text: String,
     /// Where the string stands.
     pub(in crate::policy) span: Range<usize>,

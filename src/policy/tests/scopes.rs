@@ -1,6 +1,7 @@
 //! Inheritance, targets and tests, the command line, suggestions.
 
 use super::*;
+use crate::access::Key;
 use crate::access::{Access, Resource};
 use std::collections::BTreeSet;
 
@@ -113,7 +114,7 @@ fn grants_on_tmp_need_a_binding() {
     assert_eq!(policy.for_target(TargetKind::Bin, "m", None, &unbound).grants.len(), 0);
 }
 
-fn with_flags(text: &str, flags: &[(Flag, &str)]) -> Result<Loaded, Vec<Diagnostic>> {
+fn with_flags(text: &str, flags: &[(Key, &str)]) -> Result<Loaded, Vec<Diagnostic>> {
     let flags = flags.iter().map(|(flag, value)| (*flag, (*value).to_owned())).collect();
     let manifests = Manifests { extra: CommandLineGrants { flags }, ..manifests(text, None) };
     load(&manifests, &machine(), &Links::default(), None)
@@ -122,11 +123,11 @@ fn with_flags(text: &str, flags: &[(Flag, &str)]) -> Result<Loaded, Vec<Diagnost
 #[test]
 fn the_command_line_adds() {
     let flags = [
-        (Flag::Read, "a"),
-        (Flag::Env, "TZ=CET"),
-        (Flag::Env, "LANG"),
-        (Flag::Deny, "a/b"),
-        (Flag::Write, ".git"),
+        (Key::Of(Operation::Read), "a"),
+        (Key::Of(Operation::EnvRead), "TZ=CET"),
+        (Key::Of(Operation::EnvRead), "LANG"),
+        (Key::Deny, "a/b"),
+        (Key::Write, ".git"),
     ];
     let policy = with_flags("[package.metadata.sandbox.env]\nset = { TZ = \"UTC\" }", &flags).unwrap().policy;
     let cut = policy.for_target(TargetKind::Bin, "m", None, &bindings());
@@ -137,7 +138,11 @@ fn the_command_line_adds() {
         allowed(&decider, Operation::Read, "/w/p/a/x") && !allowed(&decider, Operation::Read, "/w/p/a/b")
     );
     assert!(allowed(&decider, Operation::Create, "/w/p/.git/x"));
-    let errors = with_flags("", &[(Flag::Read, "a?"), (Flag::Write, "."), (Flag::Env, "=x")]).unwrap_err();
+    let errors = with_flags(
+        "",
+        &[(Key::Of(Operation::Read), "a?"), (Key::Write, "."), (Key::Of(Operation::EnvRead), "=x")],
+    )
+    .unwrap_err();
     assert_eq!(errors.len(), 3);
     assert_eq!(errors[0].notes, ["given as `--read a?`"]);
 }

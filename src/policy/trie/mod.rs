@@ -18,8 +18,8 @@ use crate::access::{GrantId, Operation, OperationSet};
 
 /// Reached nodes that need no allocation.
 const INLINE: usize = 32;
-/// File operations, in the order of [`OperationSet::FS_ALL`].
-const OPERATIONS: usize = 6;
+/// The operations that entries here are about: those on paths, by their place in [`Operation::ALL`].
+const OPERATIONS: usize = Operation::PATHS;
 
 /// What an entry does.
 #[derive(Clone, Copy, Debug)]

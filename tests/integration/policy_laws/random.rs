@@ -13,14 +13,6 @@ pub type Pieces = Vec<Option<Vec<u8>>>;
 
 pub const NAMES: [&str; 4] = ["a", "b", "ab", "aa"];
 pub const CRATES: [&str; 2] = ["one", "two"];
-pub const FILE_OPERATIONS: [Operation; 6] = [
-    Operation::Read,
-    Operation::List,
-    Operation::Stat,
-    Operation::Create,
-    Operation::Modify,
-    Operation::Delete,
-];
 pub const SHUTTING: &[ExceptionKind] = &[ExceptionKind::Deny, ExceptionKind::Hide];
 pub const ALL: &[ExceptionKind] = &[ExceptionKind::Deny, ExceptionKind::Hide, ExceptionKind::Protected];
 
@@ -56,7 +48,7 @@ pub fn pattern() -> impl Strategy<Value = PathPattern> {
 }
 
 pub fn operation() -> impl Strategy<Value = Operation> {
-    prop::sample::select(&FILE_OPERATIONS[..])
+    prop::sample::select(&Operation::ALL[..Operation::PATHS])
 }
 
 pub fn grant() -> impl Strategy<Value = Grant> {

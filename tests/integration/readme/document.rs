@@ -25,7 +25,8 @@ pub(crate) struct Document {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
     pub(crate) blocks: Vec<Block>,
-    changes: Vec<(usize, usize, String)>,
+    /// Where what is unlike all else begins, where what changes begins and ends, and what it becomes.
+    changes: Vec<(usize, usize, usize, String)>,
 }
 
 /// Every document of the project.
@@ -105,7 +106,9 @@ impl Document {
     pub(crate) fn expect(&mut self, block: usize, body: &str) {
         let found = &self.blocks[block];
         if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
-            self.changes.push((found.start, found.start + found.body.len(), body.to_owned()));
+            let marker =
+                self.text[..found.start].rfind("<!--").expect("a block that is compared has a marker");
+            self.changes.push((marker, found.start, found.start + found.body.len(), body.to_owned()));
             return;
         }
         assert_eq!(
@@ -115,7 +118,28 @@ impl Document {
         );
     }
 
-    /// Writes what [`Self::expect`] noted.
+    /// Asserts the rows of the first table of a section, or notes the change where documents are to be updated.
+    #[track_caller]
+    pub(crate) fn expect_rows(&mut self, heading: &str, rows: &[Vec<String>]) {
+        let section = self.section(heading);
+        let rule = section.find("\n|---").unwrap_or_else(|| panic!("`{heading}` has no table")) + 1;
+        let from = rule + section[rule..].find('\n').map_or(section.len() - rule, |end| end + 1);
+        let rest = section[from..].split_inclusive('\n');
+        let found: String = rest.take_while(|line| line.starts_with('|')).collect();
+        let expected: String = rows.iter().map(|cells| format!("| {} |\n", cells.join(" | "))).collect();
+        if std::env::var_os("UPDATE_DOCUMENTS").is_none() {
+            assert_eq!(
+                found, expected,
+                "{}, `{heading}`: this is not the table of the code (UPDATE_DOCUMENTS=1 writes it anew)",
+                self.name
+            );
+            return;
+        }
+        let section = section.as_ptr() as usize - self.text.as_ptr() as usize;
+        self.changes.push((section, section + from, section + from + found.len(), expected));
+    }
+
+    /// Writes what [`Self::expect`] and [`Self::expect_rows`] noted.
     pub(crate) fn store(mut self) {
         if self.changes.is_empty() {
             return;
@@ -123,10 +147,8 @@ impl Document {
         // Another test may have changed it meanwhile: blocks are found again by their old contents.
         let mut text = fs::read_to_string(&self.path).expect("it was read before");
         self.changes.sort();
-        for (start, end, body) in self.changes.iter().rev() {
-            let (fence, old) = (&self.text[..*start], &self.text[*start..*end]);
-            let fence = fence.rfind("<!--").expect("a block that is compared has a marker");
-            let opening = &self.text[fence..*start];
+        for (opening, start, end, body) in self.changes.iter().rev() {
+            let (opening, old) = (&self.text[*opening..*start], &self.text[*start..*end]);
             let whole = format!("{opening}{old}");
             assert!(text.contains(&whole), "{}: somebody else changed it", self.name);
             text = text.replacen(&whole, &format!("{opening}{body}"), 1);

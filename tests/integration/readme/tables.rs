@@ -2,11 +2,12 @@
 
 use super::document::{Document, documents};
 use crate::common::root;
+use cargo_sandbox::access::Key;
 use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
 use cargo_sandbox::exit_status::ExitStatus;
 use cargo_sandbox::kernel::LandlockLevel;
 use cargo_sandbox::kernel::landlock::abi::{NEWEST, TABLE, in_words, linux};
-use cargo_sandbox::policy::{CommandLineGrants, Limits, Lookup, Manifests, Places, Resolved, load};
+use cargo_sandbox::policy::{CommandLineGrants, LIMITS, Limits, Lookup, Manifests, Places, Resolved, load};
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
@@ -214,24 +215,35 @@ fn every_variable_is_in_the_reference() {
 }
 
 #[test]
-fn limits_have_the_defaults_of_the_reference() {
-    let defaults = Limits::default();
-    let none = |is_none: bool| if is_none { "none".to_owned() } else { "a value".to_owned() };
-    let reference = Document::named("docs/manifest.md");
-    let shown: Vec<(String, String)> = rows(reference.section("## `limits`"))
-        .into_iter()
-        .map(|row| (row[0].trim_matches('`').to_owned(), row[2].clone()))
+fn keys_and_limits_have_the_tables_of_the_reference() {
+    let cells = |row: &[&str]| row.iter().map(|cell| (*cell).to_owned()).collect();
+    let mut reference = Document::named("docs/manifest.md");
+    let keys: Vec<Vec<String>> =
+        Key::of_table("fs").map(|key| cells(&[&format!("`fs.{}`", key.name()), key.row().grants])).collect();
+    reference.expect_rows("## `fs`", &keys);
+    let limits: Vec<Vec<String>> = LIMITS
+        .iter()
+        .map(|limit| cells(&[&format!("`limits.{}`", limit.key), limit.counts, limit.default, limit.reached]))
         .collect();
-    let memory = if defaults.memory.is_none() { "4 GiB, all that wasm32 has" } else { "a value" };
-    let expected = [
-        ("limits.memory", memory.to_owned()),
-        ("limits.time", none(defaults.time.is_none())),
-        ("limits.output", none(defaults.output.is_none())),
-        ("limits.open-files", defaults.open_files.to_string()),
-        ("limits.disk", none(defaults.disk.is_none())),
-        ("limits.files", none(defaults.files.is_none())),
-    ];
-    assert_eq!(shown, expected.map(|(key, value)| (key.to_owned(), value)));
+    reference.expect_rows("## `limits`", &limits);
+    reference.store();
+}
+
+/// What the reference says of a limit's default is what a guest gets.
+#[test]
+fn limits_have_the_defaults_that_they_say() {
+    let said = |key: &str| LIMITS.iter().find(|limit| limit.key == key).expect("a limit").default;
+    let Limits { memory, time, output, open_files, disk, files } = Limits::default();
+    for (key, is_none, none) in [
+        ("memory", memory.is_none(), "4 GiB, all that wasm32 has"),
+        ("time", time.is_none(), "none"),
+        ("output", output.is_none(), "none"),
+        ("disk", disk.is_none(), "none"),
+        ("files", files.is_none(), "none"),
+    ] {
+        assert_eq!(is_none, said(key) == none, "{key}");
+    }
+    assert_eq!(said("open-files"), open_files.to_string());
 }
 
 /// The place in the first column of each row of a table of `src/policy/protected.rs`.

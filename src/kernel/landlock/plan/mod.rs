@@ -368,23 +368,31 @@ impl Planner<'_> {
 }
 
 fn rights_on_file(operations: OperationSet) -> Rights {
-    let has = |operation| operations.contains(operation);
-    Rights::of(&[
-        (has(Operation::Read), Rights::READ_FILE),
-        (has(Operation::Modify), Rights::WRITE_FILE.union(Rights::TRUNCATE)),
-    ])
+    let rights = operations.iter().map(|operation| match operation {
+        Operation::Read => Rights::READ_FILE,
+        Operation::Modify => Rights::WRITE_FILE.union(Rights::TRUNCATE),
+        Operation::List | Operation::Stat | Operation::Create | Operation::Delete | Operation::EnvRead => {
+            Rights::NONE
+        }
+    });
+    rights.fold(Rights::NONE, Rights::union)
 }
 
 fn rights_beneath(operations: OperationSet) -> Rights {
-    let has = |operation| operations.contains(operation);
-    // The first contents of a new file need WRITE_FILE where the file will be; O_TRUNC on a file
-    // that the same open makes needs no TRUNCATE.
-    let create = Rights::MAKE_REG.union(Rights::MAKE_DIR).union(Rights::MAKE_SYM).union(Rights::WRITE_FILE);
-    rights_on_file(operations).union(Rights::of(&[
-        (has(Operation::List), Rights::READ_DIR),
-        (has(Operation::Create), create),
+    let rights = operations.iter().map(|operation| match operation {
+        Operation::List => Rights::READ_DIR,
+        // The first contents of a new file need WRITE_FILE where the file will be; O_TRUNC on a file
+        // that the same open makes needs no TRUNCATE.
+        Operation::Create => Rights::MAKE_REG
+            .union(Rights::MAKE_DIR)
+            .union(Rights::MAKE_SYM)
+            .union(Rights::WRITE_FILE)
+            .union(Rights::REFER),
         // A directory is looked through before it is moved.
-        (has(Operation::Delete), Rights::REMOVE_FILE.union(Rights::REMOVE_DIR).union(Rights::READ_DIR)),
-        (has(Operation::Create) || has(Operation::Delete), Rights::REFER),
-    ]))
+        Operation::Delete => {
+            Rights::REMOVE_FILE.union(Rights::REMOVE_DIR).union(Rights::READ_DIR).union(Rights::REFER)
+        }
+        Operation::Read | Operation::Stat | Operation::Modify | Operation::EnvRead => Rights::NONE,
+    });
+    rights.fold(rights_on_file(operations), Rights::union)
 }
