@@ -190,10 +190,10 @@ pub(super) fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
 pub mod probe {
     use std::io;
 
-    /// Maps a page of memory that can be executed, and unmaps it.
+    /// Makes a page of memory executable, and unmaps it.
     ///
     /// # Errors
-    /// Those of mmap(2).
+    /// Those of mmap(2) and mprotect(2).
     pub fn map_executable() -> io::Result<()> {
         const PAGE: usize = 4096;
         // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing.
@@ -201,7 +201,7 @@ pub mod probe {
             libc::mmap(
                 std::ptr::null_mut(),
                 PAGE,
-                libc::PROT_READ | libc::PROT_EXEC,
+                libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
                 -1,
                 0,
@@ -211,8 +211,28 @@ pub mod probe {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: it is the mapping just made, and nothing refers to it.
+        let made = match unsafe { libc::mprotect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        };
+        // SAFETY: as above.
         unsafe { libc::munmap(page, PAGE) };
-        Ok(())
+        made
+    }
+
+    /// Makes any call by its number, and ends the process: with 0, or with the error number of the call.
+    /// Arguments are small, negative, or what an `int` holds, so that none is an address of this process.
+    pub fn call_and_end(number: i64, arguments: [u64; 6]) -> ! {
+        assert!(number != libc::SYS_rt_sigreturn, "it returns to wherever the stack says");
+        assert!(arguments.iter().all(|argument| *argument <= u32::MAX.into() || *argument > u64::MAX / 2));
+        let [a, b, c, d, e, f] = arguments;
+        // SAFETY: a position-independent process has nothing below 4 GiB, and the upper half of the addresses is
+        // the kernel's: none of its memory is read, written, mapped or unmapped. What else the call may
+        // do to the process is of no matter, because nothing of it is used any more but what follows; a process or
+        // thread that it starts has its stack where there is none, or is a copy that ends here too.
+        let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+        let errno = if answer == -1 { io::Error::last_os_error().raw_os_error() } else { None };
+        super::exit_now(errno.and_then(|errno| u8::try_from(errno).ok()).unwrap_or(0))
     }
 
     /// A call without arguments, by its number: `getpid` as an x32 call is `0x4000_0000 | 39`.

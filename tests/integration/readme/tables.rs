@@ -7,6 +7,7 @@ use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
 use cargo_sandbox::exit_status::ExitStatus;
 use cargo_sandbox::kernel::LandlockLevel;
 use cargo_sandbox::kernel::landlock::abi::{NEWEST, TABLE, in_words, linux};
+use cargo_sandbox::kernel::seccomp::{Profile, table};
 use cargo_sandbox::policy::{CommandLineGrants, LIMITS, Limits, Lookup, Manifests, Places, Resolved, load};
 use std::collections::BTreeSet;
 use std::fs;
@@ -129,6 +130,39 @@ fn landlock_levels_need_what_the_readme_says() {
     }
     let newer = format!("`{}`", in_words(NEWEST, Some(NEWEST + 2)));
     assert!(readme.section("### How much of Landlock").contains(&newer), "{newer}");
+}
+
+/// With `UPDATE_DOCUMENTS=1` in the environment it is written anew.
+#[test]
+fn the_system_calls_of_a_worker_are_those_of_the_filters() {
+    let stages = Profile::ALL.map(|profile| match profile {
+        Profile::TestChild => "test".to_owned(),
+        profile => format!("{profile:?}").to_lowercase(),
+    });
+    let mut lines = format!("| call | if | {} | for |\n", stages.join(" | "));
+    lines += &format!("|---|---|{}---|\n", "---|".repeat(stages.len()));
+    for call in table::TABLE {
+        let when: Vec<String> = call.when.iter().map(|condition| condition.words.to_owned()).collect();
+        let answer = match call.errno {
+            None => "x",
+            Some(libc::EACCES) => "`EACCES`",
+            Some(libc::ENOSYS) => "`ENOSYS`",
+            Some(errno) => panic!("no name for {errno}"),
+        };
+        let marks = Profile::ALL.map(|profile| if call.profiles.contains(&profile) { answer } else { "" });
+        let only =
+            call.architecture.map(|architecture| format!(" ({architecture} only)")).unwrap_or_default();
+        let (name, when, marks) = (call.name(), when.join(", "), marks.join(" | "));
+        lines += &format!("| `{name}` | {when} | {marks} | {}{only} |\n", call.reason);
+    }
+    let document = Document::named("docs/seccomp.md");
+    let begin = "<!-- made from src/kernel/seccomp/table.rs -->\n";
+    let (before, shown) = document.text.split_once(begin).expect("the table begins");
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        fs::write(&document.path, format!("{before}{begin}{lines}")).expect("the document");
+    } else {
+        assert_eq!(shown, lines, "docs/seccomp.md (UPDATE_DOCUMENTS=1 writes it anew)");
+    }
 }
 
 struct Nowhere;
