@@ -26,15 +26,15 @@ demo: build ## run the main fixture with and without one of its permissions
 	@scripts/demo.sh $(SANDBOX)
 
 test: nextest ## every test, from nothing
-	@$(with_wasi); set -x; $(CARGO) test --locked --features test-walls
+	@$(with_wasi); set -x; $(CARGO) test --locked --workspace --features test-walls
 
 test-user: nextest ## every test as an ordinary user: root makes one
 	scripts/test-user.sh
 
 lint: ## format and lints, warnings as errors
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	find fixtures benches/native -name '*.rs' -not -path '*/target/*' -print0 | xargs -0 rustfmt --check --edition 2024
-	$(CARGO) clippy --locked --all-targets --features test-walls -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features test-walls -- -D warnings
 
 policy: ## licences and sources of everything that Cargo.lock names
 	python3 scripts/policy.py

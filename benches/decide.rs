@@ -3,8 +3,8 @@
 //! The goal is a microsecond. `literal` is a policy as people write them; in `globs` every entry
 //! is a wildcard in the same directory.
 
-use cargo_sandbox::access::{Decision, GrantId, Operation, OperationSet};
-use cargo_sandbox::policy::{
+use sandbox_policy::access::{Decision, GrantId, Operation, OperationSet};
+use sandbox_policy::{
     Component, Decider, Grant, GrantPattern, PathBase, PathPattern, Policy, Provenance, Scope,
 };
 use std::hint::black_box;

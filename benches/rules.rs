@@ -5,14 +5,12 @@
 
 mod support;
 
-use cargo_sandbox::access::{GrantId, Operation, OperationSet};
-use cargo_sandbox::kernel::{LandlockLevel, landlock as wall, look, plan, restrict};
-use cargo_sandbox::policy::{
-    Component, Grant, GrantPattern, PathBase, PathPattern, Policy, Provenance, Scope,
-};
 use landlock::{
     ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
 };
+use sandbox_policy::access::{GrantId, Operation, OperationSet};
+use sandbox_policy::{Component, Grant, GrantPattern, PathBase, PathPattern, Policy, Provenance, Scope};
+use sandbox_walls::{LandlockLevel, landlock as wall, look, plan, restrict};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;

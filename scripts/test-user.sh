@@ -20,7 +20,7 @@ fail() {
 
 wasi=$(scripts/wasi-toolchain.sh)
 if [ "$wasi" != default ]; then export CARGO_SANDBOX_TEST_TOOLCHAIN=$wasi; fi
-build=(cargo test --locked --features test-walls)
+build=(cargo test --locked --workspace --features test-walls)
 
 if [ "$(id -u)" != 0 ]; then
   exec "${build[@]}" -- "$@"

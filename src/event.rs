@@ -3,10 +3,10 @@
 //! These are the crate's own words. The wire formats (JSON, JUnit, SARIF, …) are separate types in
 //! `report`, versioned on their own.
 
-use crate::access::{Access, Evidence, Frame, Origin, Wall};
-use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
-use crate::policy::Suggestion;
+use sandbox_policy::Suggestion;
+use sandbox_policy::access::{Access, Evidence, Frame, Origin, Wall};
+use sandbox_policy::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -208,7 +208,6 @@ pub struct GrantPlace {
     pub line: u32,
     /// Full table name.
     pub table: String,
-    /// Key.
     pub key: String,
     /// The entry as written.
     pub text: String,
@@ -227,12 +226,10 @@ pub struct GrantUse {
     pub uses: u64,
 }
 
-/// One test.
 #[derive(Clone, Debug)]
 pub struct TestReport {
     /// Which.
     pub id: TestId,
-    /// Its verdict.
     pub verdict: TestVerdict,
     /// How its instance ended, if it ran.
     pub outcome: Option<GuestOutcome>,
@@ -255,7 +252,6 @@ pub enum TestVerdict {
     Passed,
     /// It passed after failing at first.
     Flaky,
-    /// It failed.
     Failed,
     /// It touched something ungranted, whether it passed or not.
     Violated {

@@ -1,8 +1,8 @@
 //! The package of which an audit has been made, and the tables of its manifest.
 
-use crate::diagnostic::SourceFile;
 use crate::event::{Report, TargetReport};
-use crate::policy::{PackagePolicy, Places, Scope};
+use sandbox_policy::diagnostic::SourceFile;
+use sandbox_policy::{PackagePolicy, Places, Scope};
 
 /// The package whose manifest is to say what a run needed.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +11,6 @@ pub struct Audited<'a> {
     pub policy: &'a PackagePolicy,
     /// Canonical.
     pub places: &'a Places,
-    /// Its manifest.
     pub manifest: &'a SourceFile,
     /// The same as shown: relative to the workspace.
     pub shown: &'a str,

@@ -2,11 +2,11 @@
 //! changing the package (but its protected places), cargo's folder for tests and the private
 //! directory, and environment variables that do not look like secrets. Both walls hold it.
 
-use crate::access::{Access, Decision, GrantId, Operation, OperationSet, RawViolation, Resource};
 use crate::event::{TargetReport, Violation};
-use crate::policy::decide::is_implied_env;
-use crate::policy::protected::Protected;
-use crate::policy::{
+use sandbox_policy::access::{Access, Decision, GrantId, Operation, OperationSet, RawViolation, Resource};
+use sandbox_policy::decide::is_implied_env;
+use sandbox_policy::protected::Protected;
+use sandbox_policy::{
     Component, Decider, EnvPattern, Exception, ExceptionKind, Grant, GrantPattern, PackagePolicy,
     PathPattern, Places, Policy, Provenance, Scope,
 };
@@ -202,8 +202,8 @@ pub fn beneath(policy: &Policy, folder: &Path) -> Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Decision, Operation, Wall};
-    use crate::policy::Decider;
+    use sandbox_policy::Decider;
+    use sandbox_policy::access::{Decision, Operation, Wall};
 
     #[test]
     fn keys_and_changes_outside_are_not_let_through() {
@@ -278,7 +278,7 @@ mod tests {
                 exception: None,
                 note: String::new(),
                 let_through,
-                evidence: crate::access::Evidence::Wasm(Vec::new()),
+                evidence: sandbox_policy::access::Evidence::Wasm(Vec::new()),
             };
             super::let_through(&decider, &violation)
         };

@@ -1,6 +1,6 @@
 //! From the accesses of a run to the smallest grants that cover them, generalised with restraint.
 
-use crate::access::{Key, OperationSet};
+use sandbox_policy::access::{Key, OperationSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -104,7 +104,7 @@ fn is_covered(one: &Generalised, found: &BTreeSet<Generalised>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Operation;
+    use sandbox_policy::access::Operation;
 
     fn need(path: &str, operations: &[Operation]) -> Need {
         let operations =

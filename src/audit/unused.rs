@@ -2,10 +2,10 @@
 
 use super::audited::{Audited, table_of};
 use super::edit::Removal;
-use crate::access::GrantId;
 use crate::event::Report;
-use crate::policy::{Grant, PackagePolicy, compare};
 use crate::report::escape;
+use sandbox_policy::access::GrantId;
+use sandbox_policy::{Grant, PackagePolicy, compare};
 use std::collections::BTreeMap;
 
 /// An access counts for the narrowest grant that covers it. Where a wider one is needed as well, the

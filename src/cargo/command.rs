@@ -2,9 +2,9 @@
 
 use super::workspace::{Package, TargetKind, Workspace};
 use super::{CargoFlags, Error, ErrorKind, WASIP1, cargo, manifest_error, sandbox_dir, wrapper};
-use crate::diagnostic::Diagnostic;
 use cargo_metadata::Message;
 use rustix::process::{Pid, Signal};
+use sandbox_policy::diagnostic::Diagnostic;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -18,25 +18,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Which targets to build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetFlags {
-    /// `--lib`
     pub lib: bool,
-    /// `--bins`
     pub bins: bool,
-    /// `--examples`
     pub examples: bool,
-    /// `--tests`
     pub tests: bool,
-    /// `--benches`
     pub benches: bool,
-    /// `--all-targets`
     pub all_targets: bool,
-    /// `--bin`
     pub bin: Vec<String>,
-    /// `--example`
     pub example: Vec<String>,
-    /// `--test`
     pub test: Vec<String>,
-    /// `--bench`
     pub bench: Vec<String>,
 }
 
@@ -363,15 +353,12 @@ pub struct Artifact {
     pub package_id: String,
     /// Name of the package.
     pub package: String,
-    /// Its version.
     pub version: String,
     /// The folder of its manifest: where `cargo test` runs tests.
     pub package_root: PathBuf,
     /// Name of the target.
     pub name: String,
-    /// Kind of the target.
     pub kind: TargetKind,
-    /// The file.
     pub file: PathBuf,
     /// It is a test harness (or takes the place of one).
     pub test: bool,

@@ -1,8 +1,8 @@
 //! What cargo says when it refuses a manifest, as one diagnostic that points at the place.
 
 use super::{Error, ErrorKind};
-use crate::diagnostic::{Diagnostic, SourceFile};
-use crate::policy;
+use sandbox_policy as policy;
+use sandbox_policy::diagnostic::{Diagnostic, SourceFile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

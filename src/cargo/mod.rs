@@ -16,7 +16,7 @@ mod variables;
 mod workspace;
 pub mod wrapper;
 
-use crate::diagnostic::Diagnostic;
+use sandbox_policy::diagnostic::Diagnostic;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,37 +27,26 @@ pub const WASIP1: &str = "wasm32-wasip1";
 /// Cargo's own flags, as the user gave them: each means what it means in cargo.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CargoFlags {
-    /// `--manifest-path`
     pub manifest_path: Option<PathBuf>,
     /// `-p`, `--package`
     pub packages: Vec<String>,
-    /// `--workspace`
     pub workspace: bool,
-    /// `--exclude`
     pub exclude: Vec<String>,
     /// `-F`, `--features`
     pub features: Vec<String>,
-    /// `--all-features`
     pub all_features: bool,
-    /// `--no-default-features`
     pub no_default_features: bool,
-    /// `--profile`
     pub profile: Option<String>,
     /// `-r`, `--release`
     pub release: bool,
-    /// `--target-dir`
     pub target_dir: Option<PathBuf>,
-    /// `--locked`
     pub locked: bool,
-    /// `--offline`
     pub offline: bool,
-    /// `--frozen`
     pub frozen: bool,
     /// `-j`, `--jobs`
     pub jobs: Option<String>,
     /// `--config`, in order
     pub config: Vec<String>,
-    /// `--color`
     pub color: Option<String>,
     /// `-q`, `--quiet`
     pub quiet: bool,

@@ -10,7 +10,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Its source.
 pub const SOURCE: &str = include_str!("guest/object.rs");
 /// What the marker section of a guest holds if this version of the object is linked into it.
 pub const MARKER: &str = "1";

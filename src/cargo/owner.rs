@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 /// A package that may be part of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Name.
     pub name: String,
-    /// Version.
     pub version: String,
     /// The folder of its manifest.
     pub root: PathBuf,

@@ -2,7 +2,7 @@
 
 use super::metadata::{Package, Target, TargetKind, Workspace};
 use super::{CargoFlags, Error, ErrorKind};
-use crate::diagnostic::Diagnostic;
+use sandbox_policy::diagnostic::Diagnostic;
 
 /// The program that `sandbox-run` was told to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +196,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::SourceFile;
+    use sandbox_policy::diagnostic::SourceFile;
     use std::sync::Arc;
 
     fn workspace() -> Workspace {

@@ -1,7 +1,7 @@
 //! The standard library for the guest's target: is it installed, and if not, how to get it.
 
 use super::{CargoFlags, Error, ErrorKind, config, sandbox_dir};
-use crate::diagnostic::Diagnostic;
+use sandbox_policy::diagnostic::Diagnostic;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,7 +1,7 @@
 //! The workspace as cargo sees it: packages, targets, and every manifest read once.
 
 use super::{CargoFlags, Error, ErrorKind};
-use crate::diagnostic::{Diagnostic, SourceFile};
+use sandbox_policy::diagnostic::{Diagnostic, SourceFile};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,13 +13,11 @@ pub enum TargetKind {
     Lib,
     /// A binary.
     Bin,
-    /// An example.
     Example,
     /// An integration test.
     Test,
     /// A benchmark.
     Bench,
-    /// The build script.
     BuildScript,
 }
 
@@ -52,7 +50,6 @@ impl TargetKind {
 /// A target of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Its name.
     pub name: String,
     /// What it is.
     pub kind: TargetKind,
@@ -69,21 +66,16 @@ pub struct Target {
 pub struct Package {
     /// Cargo's name for exactly this package.
     pub id: String,
-    /// Name.
     pub name: String,
-    /// Version.
     pub version: String,
     /// The folder of its manifest.
     pub root: PathBuf,
     /// The manifest, read once, before anything is built.
     pub manifest: Arc<SourceFile>,
-    /// `default-run`
     pub default_run: Option<String>,
-    /// Its targets.
     pub targets: Vec<Target>,
 }
 
-/// The workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workspace {
     /// Its root folder.

@@ -1,9 +1,9 @@
 //! The command line as it is typed. What it means is in [`super::options`].
 
-use crate::access::{Key, KeyRow, Operation};
-use crate::policy::CommandLineGrants;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use sandbox_policy::CommandLineGrants;
+use sandbox_policy::access::{Key, KeyRow, Operation};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -343,7 +343,7 @@ pub struct TestArgs {
     #[arg(long, value_name = "PARTITION")]
     pub partition: Option<Partition>,
     /// Time limit of one test, such as `30s` (the shorter of this and `limits.time` counts)
-    #[arg(long, value_name = "TIME", value_parser = crate::policy::units::duration)]
+    #[arg(long, value_name = "TIME", value_parser = sandbox_policy::units::duration)]
     pub timeout: Option<Duration>,
     /// What tests that cannot be run here are
     #[arg(long, value_name = "LEVEL", default_value = "allow", help_heading = "Policy")]

@@ -2,11 +2,11 @@
 //! that meanwhile must not count: everything on the way to the file is opened before any guest starts,
 //! and used through those descriptors when every guest is dead.
 
-use crate::kernel::sys;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::fs::{fstat, openat, renameat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
+use sandbox_walls::sys;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, Write};

@@ -5,11 +5,11 @@
 //! repository that the package really lies in.
 
 use super::vcs::git;
-use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
-use crate::policy::{Ceiling, CommandLineGrants, Lookup, Manifests, Membership, Places};
 use crate::runner::Failure;
 use crate::runner::fs_lookup::Disk;
+use sandbox_policy::diagnostic::{Diagnostic, SourceFile};
+use sandbox_policy::{Ceiling, CommandLineGrants, Lookup, Manifests, Membership, Places};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind::{NotADirectory, NotFound};

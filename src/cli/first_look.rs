@@ -1,10 +1,10 @@
 //! What is looked at before cargo is asked for anything: whether this machine can do what will be needed.
 
-use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
-use crate::kernel::{Needs, capabilities};
 use crate::runner::{Failure, Setup};
 use rustix::process::{Resource, getrlimit};
+use sandbox_policy::diagnostic::Diagnostic;
+use sandbox_walls::{Needs, capabilities};
 use std::path::Path;
 
 /// Landlock layers of a program's worker.

@@ -3,10 +3,10 @@
 use super::args::{NotRun, OutputArgs, ReportArgs, ReportCommand, Unused};
 use super::output::Outputs;
 use super::unused;
-use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::report::{json, merge};
 use crate::runner::Failure;
+use sandbox_policy::diagnostic::Diagnostic;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! The command line: what was typed ([`args`]) becomes what is done (one module a command).
 
-#[expect(missing_docs, reason = "flattened groups are documented at their types")]
 pub mod args;
 mod atomic_file;
 mod attempts;
@@ -23,11 +22,11 @@ mod vcs;
 mod why;
 
 use crate::exit_status::ExitStatus;
-use crate::kernel::process;
 use crate::runner::doctest::{BY_ORDERS, Orders, RUNNER};
 use crate::worker::protocol::timings::{Phase, reached};
 use args::{Cli, Command};
 use clap::Parser;
+use sandbox_walls::process;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;

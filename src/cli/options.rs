@@ -2,8 +2,8 @@
 
 use super::args::{CargoArgs, Color, Compiler, Landlock, OutputArgs, PolicyArgs, TestArgs, WallArgs};
 use crate::cargo::CargoFlags;
-use crate::kernel::{LandlockLevel, Walls};
 use crate::runner::{GuestOptions, PolicyOptions, Setup, StrategyChoice};
+use sandbox_walls::{LandlockLevel, Walls};
 use std::ffi::OsString;
 use std::time::Duration;
 

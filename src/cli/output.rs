@@ -3,13 +3,13 @@
 use super::args::{Color, MessageFormat, OutputArgs};
 use super::atomic_file::AtomicFile;
 use super::options::ci;
-use crate::diagnostic::Diagnostic;
 use crate::event::{KernelReport, Report, RunEvent};
 use crate::exit_status::ExitStatus;
 use crate::report::locate::Prefix;
 use crate::report::progress::Progress;
 use crate::report::{All, Reporter, Unused, escape, github, human, json, junit, messages, sarif};
 use crate::runner::Failure;
+use sandbox_policy::diagnostic::Diagnostic;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -210,7 +210,6 @@ fn open_all(
     Ok(())
 }
 
-/// `--color` for the human output.
 pub(super) fn color(args: &OutputArgs) -> human::Color {
     match args.color {
         Color::Auto => human::Color::Auto,

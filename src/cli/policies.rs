@@ -2,11 +2,12 @@
 
 use super::ceilings::{Then, ceiling};
 use crate::cargo::metadata::{Package, Workspace};
-use crate::diagnostic::{Diagnostic, SourceFile};
-use crate::policy::{self, Loaded, Lookup, Manifests, PackagePolicy, Places};
 use crate::runner::fs_lookup::{Beneath, Disk};
 use crate::runner::run::Subject;
 use crate::runner::{Failure, PolicyOptions, cache_dir, home_dir};
+use sandbox_policy as policy;
+use sandbox_policy::diagnostic::{Diagnostic, SourceFile};
+use sandbox_policy::{Loaded, Lookup, Manifests, PackagePolicy, Places};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -4,8 +4,8 @@ use super::args::{PolicyArgs, Unused};
 use crate::audit::unused::credit_wider;
 use crate::event::Report;
 use crate::exit_status::ExitStatus;
-use crate::policy::PackagePolicy;
 use crate::report::{self, json, merge};
+use sandbox_policy::PackagePolicy;
 
 /// What unused grants are. `full` says that every test of the packages runs: only then does the
 /// absence of a use say something by itself. An audit is for finding out, not for judging.

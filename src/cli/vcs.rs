@@ -2,9 +2,9 @@
 //! back.
 
 use super::args::PolicyArgs;
-use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::runner::Failure;
+use sandbox_policy::diagnostic::Diagnostic;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};

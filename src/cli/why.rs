@@ -6,18 +6,20 @@ use super::options;
 use super::output::print;
 use super::policies::Permissions;
 use super::session::{Asked, Session};
-use crate::access::{Access, Decision, GrantId, Resource, Wall};
 use crate::cargo::metadata::Package;
 use crate::cargo::select;
-use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
-use crate::kernel::{self, Answer, FileKind, LandlockLevel, Planned};
-use crate::policy::{
-    self, Bindings, Decider, ExceptionKind, Grant, Lookup, Policy, Provenance, Scope, Target, TargetKind,
-};
 use crate::report::escape;
 use crate::runner::Failure;
 use crate::runner::fs_lookup::Disk;
+use sandbox_policy as policy;
+use sandbox_policy::access::{Access, Decision, GrantId, Resource, Wall};
+use sandbox_policy::diagnostic::Diagnostic;
+use sandbox_policy::{
+    Bindings, Decider, ExceptionKind, Grant, Lookup, Policy, Provenance, Scope, Target, TargetKind,
+};
+use sandbox_walls as kernel;
+use sandbox_walls::{Answer, FileKind, LandlockLevel, Planned};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -173,7 +175,8 @@ fn explain(
     };
     let of = |grant: &Grant| because(&grant.provenance, &grant.by, check::seen(grant));
     let of_grant = |id: GrantId| permissions.policy.grants.get(id.0 as usize);
-    let of_exception = |id: crate::access::ExceptionId| permissions.policy.exceptions.get(id.0 as usize);
+    let of_exception =
+        |id: sandbox_policy::access::ExceptionId| permissions.policy.exceptions.get(id.0 as usize);
     let is_protected =
         |id| of_exception(id).is_some_and(|exception| exception.kind == ExceptionKind::Protected);
     let covered = matches!(decision, Decision::Denied(Some(id)) if is_protected(id));

@@ -10,11 +10,8 @@ const FUNCTIONS: u64 = 200_000;
 const TYPES: u64 = 20_000;
 /// Imports: each is looked up when the module is linked.
 const IMPORTS: u64 = 10_000;
-/// Exports.
 const EXPORTS: u64 = 200_000;
-/// Globals.
 const GLOBALS: u64 = 100_000;
-/// Tables.
 const TABLES: u64 = 100;
 /// Elements that all tables begin with.
 const ELEMENTS: u64 = 10_000_000;

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-pub use crate::text::is_hidden;
+pub use sandbox_policy::text::is_hidden;
 
 fn push_visible(out: &mut String, c: char) {
     match c {

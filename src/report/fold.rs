@@ -4,7 +4,7 @@
 use super::dedup::Distinct;
 use super::escape;
 use super::json::wire::{ResourceKind, Suggestion};
-use crate::access::Operation;
+use sandbox_policy::access::Operation;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines that a person is shown of what we have to say in one command, whatever a guest does. Beside them stand a line

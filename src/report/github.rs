@@ -10,8 +10,8 @@ use super::json::wire::{Severity, TestVerdict, Verdict};
 use super::json::{Report as Wire, wire};
 use super::locate::{Location, Prefix};
 use super::{Reporter, Unused, dedup, escape, fold, render, summary};
-use crate::diagnostic;
 use crate::event::RunEvent;
+use sandbox_policy::diagnostic;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 

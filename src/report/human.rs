@@ -6,10 +6,10 @@ use super::excerpt::excerpt;
 use super::json::{Report as Wire, wire};
 use super::progress::Progress;
 use super::{Reporter, Unused, dedup, escape, fold, render, summary};
-use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GuestOutcome, RunEvent, TestId, TestReport, TestVerdict};
 use annotate_snippets::Renderer;
 use anstyle::{AnsiColor, Style};
+use sandbox_policy::diagnostic::{Diagnostic, Severity};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -38,9 +38,7 @@ pub enum Color {
     /// If it is a terminal and the environment has nothing against it (`NO_COLOR`).
     #[default]
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 

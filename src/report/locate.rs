@@ -59,7 +59,6 @@ impl Prefix {
         Some(Location { file: self.join(&place.manifest)?, line: place.line.max(1), columns: None })
     }
 
-    /// A line of a file.
     pub fn file(&self, file: &str, line: u32) -> Option<Location> {
         Some(Location { file: self.join(file)?, line: line.max(1), columns: None })
     }

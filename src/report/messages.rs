@@ -15,7 +15,6 @@ pub struct Messages<W: Write> {
     failed: Option<io::Error>,
 }
 
-/// One line.
 #[derive(Debug, Serialize)]
 #[serde(tag = "reason")]
 enum Line {

@@ -21,8 +21,8 @@ pub mod render;
 pub mod sarif;
 pub mod summary;
 
-use crate::diagnostic::Severity;
 use crate::event::{Report, RunEvent};
+use sandbox_policy::diagnostic::Severity;
 use std::io;
 
 /// One output. An error of writing that an event meets is kept and returned by `finish`.
@@ -48,7 +48,6 @@ pub enum Unused {
     /// Not spoken of.
     #[default]
     Allow,
-    /// Warned of.
     Warn,
     /// Errors, unless a test that was not run may need them.
     Deny,

@@ -44,7 +44,6 @@ impl Progress {
         self.bar = Some(bar);
     }
 
-    /// A test has started.
     pub fn test_started(&mut self, test: &TestId) {
         if self.bar.is_some() {
             self.running.push(test.clone());

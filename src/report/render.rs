@@ -5,10 +5,10 @@ use super::dedup::Distinct;
 use super::escape;
 use super::fold::{self, Cause};
 use super::json::wire::{Grant, Place, Suggestion, UnusedGrant, Violation};
-use crate::diagnostic::{Diagnostic, Severity};
 use annotate_snippets::{
     Annotation, AnnotationKind, Group, Level, Origin, Padding, Renderer, Snippet, Title,
 };
+use sandbox_policy::diagnostic::{Diagnostic, Severity};
 use std::path::Path;
 
 /// How many tests are named where a violation happened in several.
@@ -194,7 +194,7 @@ pub fn diagnostic(message: &Diagnostic, base: Option<&Path>, renderer: &Renderer
         title = title.id(message.code);
     }
     let mut group = title.elements(None::<Padding>);
-    let mut files: Vec<&std::sync::Arc<crate::diagnostic::SourceFile>> = Vec::new();
+    let mut files: Vec<&std::sync::Arc<sandbox_policy::diagnostic::SourceFile>> = Vec::new();
     for span in &message.spans {
         if !files.iter().any(|file| file.path == span.file.path) {
             files.push(&span.file);

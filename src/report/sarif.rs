@@ -7,9 +7,9 @@ use super::json::Report;
 use super::json::wire::{Outcome, Verdict};
 use super::locate::{Location as Place, Prefix};
 use super::{Reporter, Unused, escape, render, summary};
-use crate::access::Operation;
-use crate::diagnostic::Severity;
 use crate::event;
+use sandbox_policy::access::Operation;
+use sandbox_policy::diagnostic::Severity;
 use serde::Serialize;
 use std::io::{self, Write};
 

@@ -2,13 +2,13 @@
 //! it, and which line of TOML would allow it.
 
 use super::source::read_snippet;
-use crate::access::{Evidence, Frame, Origin, RawFrame, RawViolation};
 use crate::cargo::owner::{Packages, of_registry};
 use crate::compile::ModuleInfo;
-use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{GrantPlace, GrantUse, GuestOutcome, Snippet, Violation};
-use crate::policy::{PackagePolicy, Provenance, Suggestion};
 use crate::symbols::{self, UnsupportedCall};
+use sandbox_policy::access::{Evidence, Frame, Origin, RawFrame, RawViolation};
+use sandbox_policy::diagnostic::{Diagnostic, Severity};
+use sandbox_policy::{PackagePolicy, Provenance, Suggestion};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -166,8 +166,8 @@ pub fn place(provenance: &Provenance, workspace: &Path) -> GrantPlace {
 
 /// The grants that applied, with how often each was used.
 pub fn grant_uses(
-    policy: &crate::policy::Policy,
-    uses: &std::collections::BTreeMap<crate::access::GrantId, u64>,
+    policy: &sandbox_policy::Policy,
+    uses: &std::collections::BTreeMap<sandbox_policy::access::GrantId, u64>,
     workspace: &Path,
 ) -> Vec<GrantUse> {
     policy

@@ -1,9 +1,9 @@
 //! Why a command could not do what it was asked: the status, and what is said of it.
 
-use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
 use crate::worker::supervisor::WorkerError;
 use rustix::io::Errno;
+use sandbox_policy::diagnostic::Diagnostic;
 use std::path::PathBuf;
 
 /// A command that ends early.
@@ -16,7 +16,6 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A status and one message.
     pub fn new(status: ExitStatus, message: Diagnostic) -> Self {
         Self { status, messages: vec![message] }
     }

@@ -1,7 +1,7 @@
 //! What the policy has to know of this machine: symbolic links, and the places that matter.
 
-use crate::policy::{Lookup, Resolved};
 use crate::worker::supervisor::other_name;
+use sandbox_policy::{Lookup, Resolved};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -2,7 +2,7 @@
 //! which get it as data. No flag is spelled a second time.
 
 use super::Setup;
-use crate::policy::CommandLineGrants;
+use sandbox_policy::CommandLineGrants;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::Path;

@@ -2,17 +2,17 @@
 
 use super::interrupt::Interrupt;
 use super::{Failure, Setup, StrategyChoice};
-use crate::access::{Decision, Operation, Resource};
 use crate::audit::envelope::tmp_as_text;
 use crate::cargo::object::MARKER;
 use crate::compile::child::MAX_WASM;
 use crate::compile::{Cache, ModuleInfo, Stamp, Strategy};
-use crate::diagnostic::Diagnostic;
 use crate::exit_status::ExitStatus;
-use crate::policy::{Decider, Policy};
 use crate::worker::protocol::PreopenLayout;
 use crate::worker::supervisor::{Artifact, Launcher, TierUp};
 use rustix::fs::OFlags;
+use sandbox_policy::access::{Decision, Operation, Resource};
+use sandbox_policy::diagnostic::Diagnostic;
+use sandbox_policy::{Decider, Policy};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};

@@ -5,17 +5,18 @@ use super::interrupt::Interrupt;
 use super::target::Target;
 use super::tmp::TmpRoot;
 use super::{Failure, Guest, Setup, attribute, environment};
-use crate::access::{Access, RawFrame, RawViolation};
 use crate::audit::envelope::{beneath, envelope, let_through, tmp_as_text, with_tmp_view};
 use crate::cargo::owner::Packages;
-use crate::diagnostic::Diagnostic;
 use crate::event::{GuestOutcome, KernelReport, TargetReport, Violation};
-use crate::policy::{
-    self, Bindings, Decider, GrantPattern, PackagePolicy, PathBase, Places, Policy, Suggestion, TargetKind,
-};
 use crate::worker::protocol::{Confinement, RunTask};
 use crate::worker::supervisor::{
     Launcher, RunEnd, RunJob, RunListener, RunResult, Symboliser, real_root, root_at,
+};
+use sandbox_policy as policy;
+use sandbox_policy::access::{Access, RawFrame, RawViolation};
+use sandbox_policy::diagnostic::Diagnostic;
+use sandbox_policy::{
+    Bindings, Decider, GrantPattern, PackagePolicy, PathBase, Places, Policy, Suggestion, TargetKind,
 };
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};

@@ -6,12 +6,12 @@
 //! as long, so that the next command knows which folders a killed one has left behind.
 
 use super::Failure;
-use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit_status::ExitStatus;
 use rustix::fs::{
     AtFlags, Dir, FlockOperation, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, unlinkat,
 };
 use rustix::io::Errno;
+use sandbox_policy::diagnostic::{Diagnostic, Severity};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -368,7 +368,6 @@ fn id(directory: &OwnedFd) -> io::Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// The names in a directory.
 fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {

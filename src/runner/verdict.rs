@@ -1,8 +1,8 @@
 //! From everything that happened to one exit status.
 
-use crate::diagnostic::Severity;
 use crate::event::{GuestOutcome, TargetReport, TestVerdict};
 use crate::exit_status::ExitStatus;
+use sandbox_policy::diagnostic::Severity;
 
 /// The status that a guest's end stands for, violations aside.
 pub fn of_guest(outcome: &GuestOutcome) -> ExitStatus {
@@ -80,7 +80,7 @@ mod tests {
         let target = |notes| TargetReport { outcome: Some(GuestOutcome::Exited(0)), notes, ..named.report() };
         let fault = crate::runner::attribute::fault_note("why".to_owned());
         assert_eq!(of_target(&target(vec![fault]), false), ExitStatus::Fault);
-        let note = crate::diagnostic::Diagnostic::warning("", "x");
+        let note = sandbox_policy::diagnostic::Diagnostic::warning("", "x");
         assert_eq!(of_target(&target(vec![note]), false), ExitStatus::Success);
     }
 

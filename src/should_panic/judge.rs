@@ -39,7 +39,6 @@ impl Said {
         Self::new(TestVerdict::Failed, reason)
     }
 
-    /// With the reason.
     pub fn not_run(reason: impl Into<String>) -> Self {
         Self::new(TestVerdict::NotRun, reason)
     }

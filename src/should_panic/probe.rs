@@ -18,13 +18,11 @@ const MAX_SIZE: u32 = 4096;
 /// How a `TestDescAndFn` lies in memory. Positions are bytes from its start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
-    /// Its size.
     pub size: u32,
     /// Its alignment.
     pub align: u32,
     /// The bytes that say the name is a `StaticTestName`.
     pub name_tag: Vec<(u32, u8)>,
-    /// The name.
     pub name: TextAt,
     /// The path of the source file.
     pub source_file: TextAt,
@@ -36,7 +34,6 @@ pub struct Layout {
     pub should_panic: u32,
     /// Those bytes in `ShouldPanic::No`, …
     pub no: Vec<u8>,
-    /// … in `Yes`, …
     pub yes: Vec<u8>,
     /// … and in `YesWithMessage`, …
     pub with_message: Vec<u8>,

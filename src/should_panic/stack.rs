@@ -5,8 +5,8 @@
 //! debug information. So a stack is only believed to hold none where debug information says so of
 //! each of its functions.
 
-use crate::access::Frame;
 use crate::symbols;
+use sandbox_policy::access::Frame;
 
 /// One trap's stack.
 #[derive(Clone, Debug, PartialEq, Eq)]

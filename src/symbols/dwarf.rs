@@ -2,8 +2,8 @@
 
 use super::module::Module;
 use super::{Error, MOST_INLINED, cut, mangling};
-use crate::access::Frame;
 use gimli::{EndianSlice, LittleEndian};
+use sandbox_policy::access::Frame;
 
 type Reader<'a> = EndianSlice<'a, LittleEndian>;
 

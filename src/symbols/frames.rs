@@ -2,7 +2,7 @@
 
 use super::module::Module;
 use super::{Error, dwarf, mangling};
-use crate::access::{Frame, RawFrame};
+use sandbox_policy::access::{Frame, RawFrame};
 
 /// What a module's own sections say of its frames: read once, asked often.
 pub struct Symbols<'a> {

@@ -1,7 +1,7 @@
 //! Symbol names: the path to show, and the crate whose code it is.
 
 use super::{LONGEST_NAME, cut};
-use crate::access::Frame;
+use sandbox_policy::access::Frame;
 use std::fmt::{self, Write};
 
 /// Bytes of a demangled name that are looked at for its crate.
@@ -50,7 +50,6 @@ pub(super) fn demangle(symbol: &str, most: usize) -> Option<String> {
 
 /// What the beginning of a v0 symbol says about where its code was written.
 enum Root<'a> {
-    /// In this crate.
     Crate(&'a str),
     /// It is a method that a trait provides (`<T as Trait>::method`): in the trait's crate.
     TraitMethod,

@@ -1,6 +1,6 @@
 //! Which frame a violation is attributed to.
 
-use crate::access::Frame;
+use sandbox_policy::access::Frame;
 
 /// Crates whose code is never the origin, whoever calls them.
 const STD_CRATES: [&str; 3] = ["std", "core", "alloc"];

@@ -2,7 +2,7 @@
 
 use super::module::Module;
 use super::{Error, cut, mangling, origin};
-use crate::access::RawFrame;
+use sandbox_policy::access::RawFrame;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -7,8 +7,8 @@
 
 use super::gate::{Fault, Gate, Verdict};
 use super::types::{Errno, Kind};
-use crate::access::Operation;
 use rustix::fs::{RawDir, SeekFrom};
+use sandbox_policy::access::Operation;
 use std::os::fd::BorrowedFd;
 
 /// Bytes asked for in one system call.

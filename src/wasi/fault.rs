@@ -2,8 +2,8 @@
 
 use super::Stop;
 use super::types::Errno;
-use crate::access::{ExceptionId, Operation, Resource, Wall};
 use rustix::io::Errno as Native;
+use sandbox_policy::access::{ExceptionId, Operation, Resource, Wall};
 
 /// Why a call did not succeed.
 #[derive(Debug)]

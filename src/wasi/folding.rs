@@ -19,11 +19,11 @@
 //! between names.
 
 use super::gate::{Denial, Fault, Place, Verdict};
-use crate::access::Operation;
-use crate::policy::folded::{FoldedExceptions, Hidden, key};
-use crate::policy::{Component, Decider, GrantPattern, PathBase, PathPattern, Policy};
 use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno as Native;
+use sandbox_policy::access::Operation;
+use sandbox_policy::folded::{FoldedExceptions, Hidden, key};
+use sandbox_policy::{Component, Decider, GrantPattern, PathBase, PathPattern, Policy};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -6,9 +6,9 @@ use super::host::{Host, target};
 use super::links::keep;
 use super::table::{Directory, Entry, File};
 use super::types::{Errno, Kind, fdflags, oflags};
-use crate::access::{GrantId, Operation};
 use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, Stat, Timestamps};
 use rustix::io::Errno as Native;
+use sandbox_policy::access::{GrantId, Operation};
 use std::os::fd::OwnedFd;
 
 /// Permission bits of a new file, before the umask.

@@ -5,8 +5,8 @@ use super::stdio::Output;
 use super::table::{Directory, Entry, Table};
 use super::types::{Errno, SYMLINK_FOLLOW};
 use super::{HostConfig, Preopens};
-use crate::policy::Limits;
 use rustix::fs::{Dir, FileType, Mode as Bits, OFlags};
+use sandbox_policy::Limits;
 use std::io;
 use wasmtime::{Memory, ResourceLimiter};
 

@@ -7,9 +7,9 @@ use super::host::{Host, target};
 use super::moves::{By, Held, goes_up_inside, judge, may_lead};
 use super::resolve::textual;
 use super::types::Errno;
-use crate::access::Operation;
 use rustix::fs::{AtFlags, Mode as Bits, RenameFlags};
 use rustix::io::Errno as Native;
+use sandbox_policy::access::Operation;
 use std::borrow::Cow;
 
 /// How often a move is undone that somebody else disturbs.

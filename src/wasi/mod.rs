@@ -31,8 +31,8 @@ pub use host::{Host, top_level};
 pub use p1::add_to_linker;
 pub use turns::Turns;
 
-use crate::access::{GrantId, RawFrame, RawViolation};
-use crate::policy::{Decider, MountPoint, Policy};
+use sandbox_policy::access::{GrantId, RawFrame, RawViolation};
+use sandbox_policy::{Decider, MountPoint, Policy};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

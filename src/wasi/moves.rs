@@ -11,9 +11,9 @@ use super::Mode;
 use super::gate::{Denial, Excuse, Fault, Gate, Parent, Verdict};
 use super::resolve::textual;
 use super::types::Errno;
-use crate::access::{Decision, Operation, OperationSet};
 use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno as Native;
+use sandbox_policy::access::{Decision, Operation, OperationSet};
 use std::os::fd::OwnedFd;
 
 /// A directory with more in it does not move: looking at each name takes microseconds.
@@ -265,7 +265,7 @@ fn gains_nothing(gate: &Gate, from: &[u8], to: &[u8], by: By) -> Result<(), Faul
 }
 
 /// What an envelope lets everybody do.
-fn operations(envelope: Option<&crate::policy::Decider>, path: &[u8]) -> OperationSet {
+fn operations(envelope: Option<&sandbox_policy::Decider>, path: &[u8]) -> OperationSet {
     envelope.map_or(OperationSet::EMPTY, |audit| audit.operations(path, false))
 }
 

@@ -7,9 +7,9 @@
 use super::gate::{Denial, Fault, Gate};
 use super::memory::MAX_PATH;
 use super::types::Errno;
-use crate::access::Operation;
 use rustix::fs::{Mode as Bits, OFlags};
 use rustix::io::Errno as Native;
+use sandbox_policy::access::Operation;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// As many links as Linux follows in one path.

@@ -150,7 +150,7 @@ fn kind(fd: BorrowedFd<'_>) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{GrantId, RawFrame, RawViolation};
+    use sandbox_policy::access::{GrantId, RawFrame, RawViolation};
 
     #[derive(Default)]
     struct Collect(Vec<u8>);

@@ -48,7 +48,6 @@ pub(crate) struct Directory {
 /// As many descriptors as any manifest can allow.
 const MAX_OPEN: u32 = 1 << 16;
 
-/// The table.
 pub(crate) struct Table {
     entries: Vec<Option<Entry>>,
     /// No lower one is free.

@@ -1,15 +1,15 @@
 //! The two walls that know paths agree. Random policies and all accesses of a small tree, decided by `Decider` and
 //! tried for real under Landlock: what is denied the kernel denies too, but for what the plan states to be wider; what
 //! is allowed works, but for what the plan states to be narrower, and for files moved to where it is wider.
-use cargo_sandbox::access::{Decision, ExceptionId, GrantId, Operation, OperationSet};
-use cargo_sandbox::kernel::landlock::{look, usable_abi};
-use cargo_sandbox::kernel::{LandlockLevel, Plan, Rights, plan, restrict};
-use cargo_sandbox::policy::{
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use sandbox_policy::access::{Decision, ExceptionId, GrantId, Operation, OperationSet};
+use sandbox_policy::{
     Component, Decider, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern, Policy,
     Provenance, Scope,
 };
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use sandbox_walls::landlock::{look, usable_abi};
+use sandbox_walls::{LandlockLevel, Plan, Rights, plan, restrict};
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};

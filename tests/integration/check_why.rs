@@ -36,7 +36,7 @@ fn very_many_mistakes_are_counted() {
     assert!(checked.stderr.contains(" more errors"), "{}", checked.stderr);
     let all = run(fixture.command(["check", "--message-format", "json"])).expect(78);
     let messages = all.stdout.matches("\"code\":\"unknown-key\"").count();
-    assert_eq!(messages, cargo_sandbox::policy::MOST_MISTAKES);
+    assert_eq!(messages, sandbox_policy::MOST_MISTAKES);
     assert!(
         all.stdout.contains("and 49900 more mistakes of this kind"),
         "{}",

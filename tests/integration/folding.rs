@@ -3,10 +3,10 @@
 
 use crate::folding_support::{is_known, mounted, snapshot};
 use crate::wasi_support::*;
-use cargo_sandbox::access::{ExceptionId, Operation};
-use cargo_sandbox::policy::{Component, Exception, ExceptionKind, PathBase, PathPattern};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use sandbox_policy::access::{ExceptionId, Operation};
+use sandbox_policy::{Component, Exception, ExceptionKind, PathBase, PathPattern};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -196,7 +196,7 @@ fn a_grant_counts_for_the_name_that_is_there(folder: &Path) {
     csv.components.push(Component::Glob(vec![None, Some(b".csv".to_vec())]));
     let run = || {
         let mut run = run().grant("read", folder).grant("list", folder.join("data"));
-        run.policy.grants[0].pattern = cargo_sandbox::policy::GrantPattern::Path(csv.clone());
+        run.policy.grants[0].pattern = sandbox_policy::GrantPattern::Path(csv.clone());
         folding(run, folder)
     };
     let read = |name: &str| run().probe(&format!("read {}/{name}", folder.display())).lines;
@@ -448,7 +448,7 @@ fn mounts_are_known_by_what_they_are_and_where() {
         fs::write(mount.join("lower/Data/secret.pem"), "secret").unwrap();
         let run = |folder: &Path| {
             let mut run = excepting(folder, ExceptionKind::Deny, "*.pem");
-            run.folding = cargo_sandbox::kernel::folding::places()
+            run.folding = sandbox_walls::folding::places()
                 .iter()
                 .map(|place| Path::new(std::ffi::OsStr::from_bytes(place)).to_owned())
                 .collect();

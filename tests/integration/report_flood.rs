@@ -3,13 +3,13 @@
 use crate::common::Fixture;
 use crate::report_samples::formats::{check_report, github_commands, write};
 use crate::report_samples::*;
-use cargo_sandbox::access::{Access, Operation, Resource};
-use cargo_sandbox::diagnostic::Diagnostic;
 use cargo_sandbox::event::{Report, RunEvent, TestReport, TestVerdict, Violation};
 use cargo_sandbox::exit_status::ExitStatus;
 use cargo_sandbox::report::fold::MOST_LINES;
 use cargo_sandbox::report::json;
 use proptest::prelude::*;
+use sandbox_policy::access::{Access, Operation, Resource};
+use sandbox_policy::diagnostic::Diagnostic;
 
 fn on(operation: Operation, path: &str) -> Violation {
     let access = Access { operation, resource: Resource::Path(path.as_bytes().to_vec()) };

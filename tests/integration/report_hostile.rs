@@ -161,7 +161,7 @@ proptest::proptest! {
     /// What we say is said in as many lines as it should be, whatever it is about.
     #[test]
     fn no_text_begins_a_line_of_its_own(text in "(?s)([\u{0}-\u{2f}:;%#]|\\PC|\u{85}|\u{2028}|\n::error::|\r\n){0,40}") {
-        use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
+        use sandbox_policy::diagnostic::{Diagnostic, SourceFile};
         use cargo_sandbox::report::render::{diagnostic, renderer};
         let file = std::sync::Arc::new(SourceFile { path: "/x".into(), text: "line\n".to_owned() });
         let say = |text: &str| {

@@ -1,12 +1,12 @@
 //! What a person sees, as it is.
 
 use crate::report_samples::*;
-use cargo_sandbox::access::{Access, Evidence, Operation, Resource, Wall};
 use cargo_sandbox::event::*;
 use cargo_sandbox::exit_status::ExitStatus;
 use cargo_sandbox::report::Reporter as _;
 use cargo_sandbox::report::human::{Human, Options};
 use insta::assert_snapshot;
+use sandbox_policy::access::{Access, Evidence, Operation, Resource, Wall};
 use std::time::Duration;
 
 fn show_with(options: Options, events: &[RunEvent], report: &Report) -> String {

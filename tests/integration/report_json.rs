@@ -2,10 +2,10 @@
 
 use crate::report_samples::formats::check_report;
 use crate::report_samples::*;
-use cargo_sandbox::access::Operation;
 use cargo_sandbox::event::Report;
 use cargo_sandbox::exit_status::ExitStatus;
 use cargo_sandbox::report::json::{self, wire};
+use sandbox_policy::access::Operation;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! What a guest tries to get out, each beside the same access when it is granted.
 
 use crate::wasi_support::*;
-use cargo_sandbox::policy::ExceptionKind;
+use sandbox_policy::ExceptionKind;
 use std::os::unix::ffi::OsStrExt;
 
 /// Runs steps twice: in the box alone, where each must print the first of its lines and all

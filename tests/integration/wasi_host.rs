@@ -1,9 +1,9 @@
 //! What a guest can do through our preview1, when it may.
 
 use crate::wasi_support::*;
-use cargo_sandbox::access::{GrantId, Wall};
-use cargo_sandbox::policy::{ExceptionKind, Limits};
 use cargo_sandbox::wasi::{Preopens, Stop};
+use sandbox_policy::access::{GrantId, Wall};
+use sandbox_policy::{ExceptionKind, Limits};
 
 #[test]
 fn hello_world_needs_nothing() {

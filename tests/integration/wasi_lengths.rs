@@ -1,9 +1,9 @@
 //! No length that a guest gives makes the host copy as much. Each function of preview1 is called with lengths
 //! and counts of every size, over a memory full of text, while the test looks at its own memory.
 
-use cargo_sandbox::access::{GrantId, OperationSet, RawFrame, RawViolation};
-use cargo_sandbox::policy::{Grant, GrantPattern, PathPattern, Policy, Provenance, Scope};
 use cargo_sandbox::wasi::{Host, HostConfig, Mode, Preopens, Sink, Stdio, Stream, Turns};
+use sandbox_policy::access::{GrantId, OperationSet, RawFrame, RawViolation};
+use sandbox_policy::{Grant, GrantPattern, PathPattern, Policy, Provenance, Scope};
 use std::io::IoSlice;
 use wasmtime::{Engine, Linker, Module, Store, Val};
 

@@ -4,15 +4,15 @@
 //!
 //! `CARGO_SANDBOX_SEARCH=N` tries N programs for each of the four.
 use crate::wasi_support::*;
-use cargo_sandbox::access::{Decision, GrantId, Operation, OperationSet};
-use cargo_sandbox::kernel::landlock::{look, usable_abi};
-use cargo_sandbox::kernel::{LandlockLevel, plan, restrict};
-use cargo_sandbox::policy::{
-    Component, Decider, Exception, ExceptionKind, Grant, GrantPattern, PathPattern, Policy, Provenance, Scope,
-};
 use cargo_sandbox::wasi::Mode;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use sandbox_policy::access::{Decision, GrantId, Operation, OperationSet};
+use sandbox_policy::{
+    Component, Decider, Exception, ExceptionKind, Grant, GrantPattern, PathPattern, Policy, Provenance, Scope,
+};
+use sandbox_walls::landlock::{look, usable_abi};
+use sandbox_walls::{LandlockLevel, plan, restrict};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -327,7 +327,7 @@ impl Rules {
         }
         let excepted = |path: &Path| {
             let names: Vec<&[u8]> = path.iter().skip(1).map(OsStrExt::as_bytes).collect();
-            let covers = |pattern| cargo_sandbox::policy::matching::covers_path(pattern, &names);
+            let covers = |pattern| sandbox_policy::matching::covers_path(pattern, &names);
             self.exceptions.iter().any(|exception| covers(&exception.pattern))
         };
         let shown = ["k", "x", "d/k", "d/x", "e/k"].into_iter().find(|below| {

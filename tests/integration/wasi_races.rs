@@ -8,10 +8,10 @@
 //! `k` in `safe` was made or brought there by a guest.
 
 use crate::wasi_support::*;
-use cargo_sandbox::kernel::landlock::{look, usable_abi};
-use cargo_sandbox::kernel::{LandlockLevel, plan, restrict};
-use cargo_sandbox::policy::{Component, Exception, Policy};
 use cargo_sandbox::wasi::{Mode, Turns};
+use sandbox_policy::{Component, Exception, Policy};
+use sandbox_walls::landlock::{look, usable_abi};
+use sandbox_walls::{LandlockLevel, plan, restrict};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -86,7 +86,11 @@ fn what_landlock_stops_is_reported_as_such() {
     .join()
     .unwrap();
     assert!(
-        ended.seen.violations.iter().all(|violation| violation.wall == cargo_sandbox::access::Wall::Landlock)
+        ended
+            .seen
+            .violations
+            .iter()
+            .all(|violation| violation.wall == sandbox_policy::access::Wall::Landlock)
     );
     let wanted = [
         "fs-read @/box/f",

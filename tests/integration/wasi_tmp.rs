@@ -2,8 +2,8 @@
 //! nowhere else by it.
 
 use crate::wasi_support::*;
-use cargo_sandbox::policy::{Mount, MountPoint, Mounts};
 use cargo_sandbox::wasi::Preopens;
+use sandbox_policy::{Mount, MountPoint, Mounts};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

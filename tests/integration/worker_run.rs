@@ -1,14 +1,14 @@
 //! One guest in one worker: every way to end, and what is known of it.
 use crate::support::{artifact, launcher, package, root, wasm};
-use cargo_sandbox::access::{
-    Evidence, GrantId, Operation, OperationSet, RawFrame, RawViolation, Resource, Wall,
-};
 use cargo_sandbox::compile::{Cache, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
-use cargo_sandbox::kernel::Walls;
-use cargo_sandbox::policy::{Bindings, PackagePolicy, Policy, Scope, TargetKind};
 use cargo_sandbox::worker::protocol::{Confinement, RunTask};
 use cargo_sandbox::worker::supervisor::{RunEnd, RunJob, RunListener, RunResult, Symboliser, WorkerError};
+use sandbox_policy::access::{
+    Evidence, GrantId, Operation, OperationSet, RawFrame, RawViolation, Resource, Wall,
+};
+use sandbox_policy::{Bindings, PackagePolicy, Policy, Scope, TargetKind};
+use sandbox_walls::Walls;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;

@@ -1,14 +1,14 @@
 //! Many tests in zygotes: each gets its own end, and none changes another's.
 use crate::support::suite::{Suite, job, on, run, run_artifact, run_in, run_suite, test};
 use crate::support::{artifact, assemble, launcher, package, root};
-use cargo_sandbox::access::{GrantId, OperationSet, Wall};
 use cargo_sandbox::compile::{Cache, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
-use cargo_sandbox::kernel::{LandlockLevel, Walls};
-use cargo_sandbox::policy::LimitsPatch;
-use cargo_sandbox::policy::{PackagePolicy, Scope};
 use cargo_sandbox::worker::protocol::{InjectedFault, Patch, TestRun};
 use cargo_sandbox::worker::supervisor::{PoolJob, RunEnd, RunResult, TestPool, Tests, TierUp};
+use sandbox_policy::LimitsPatch;
+use sandbox_policy::access::{GrantId, OperationSet, Wall};
+use sandbox_policy::{PackagePolicy, Scope};
+use sandbox_walls::{LandlockLevel, Walls};
 use std::fs::File;
 use std::time::{Duration, Instant};
 
@@ -95,7 +95,7 @@ fn a_child_has_no_socket_but_its_own() {
 #[test]
 fn without_landlock_a_child_has_no_capability_and_reaches_no_memory_of_those_above() {
     // As the command does it; root reaches past that with its capabilities.
-    cargo_sandbox::kernel::process::set_not_dumpable().unwrap();
+    sandbox_walls::process::set_not_dumpable().unwrap();
     let (artifact, root) = (artifact(Strategy::Cranelift), root());
     let mut job = job(&artifact, &root, Strategy::Cranelift, package(&[]), None);
     job.task.confinement.landlock = LandlockLevel::Off;

@@ -1,14 +1,14 @@
 //! What a process is enclosed in, as data that came from elsewhere.
 
 use crate::{Case, Ends::Well, case};
-use cargo_sandbox::kernel::process::Attributes;
-use cargo_sandbox::kernel::rlimits::Rlimits;
-use cargo_sandbox::kernel::seccomp::Profile;
-use cargo_sandbox::kernel::sys::{self, Fork};
-use cargo_sandbox::kernel::{Enclosure, Error, Files, LandlockLevel, Plan, restrict, usable_abi};
-use cargo_sandbox::policy::Policy;
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::process::{DumpableBehavior, Resource, getrlimit};
+use sandbox_policy::Policy;
+use sandbox_walls::process::Attributes;
+use sandbox_walls::rlimits::Rlimits;
+use sandbox_walls::seccomp::Profile;
+use sandbox_walls::sys::{self, Fork};
+use sandbox_walls::{Enclosure, Error, Files, LandlockLevel, Plan, restrict, usable_abi};
 use std::borrow::Cow;
 use std::fs::File;
 

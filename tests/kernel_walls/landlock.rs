@@ -1,13 +1,13 @@
 //! Wall 2: each access with its grant, and without any.
 
 use crate::{Case, Ends::Well, case};
-use cargo_sandbox::access::{GrantId, Operation, OperationSet};
-use cargo_sandbox::kernel::landlock::{look, usable_abi};
-use cargo_sandbox::kernel::sys::{self, Exit, Fork};
-use cargo_sandbox::kernel::{Error, LandlockLevel, Plan, Rights, Rule, plan, restrict, status};
-use cargo_sandbox::policy::model::{
+use sandbox_policy::access::{GrantId, Operation, OperationSet};
+use sandbox_policy::model::{
     Component, Grant, GrantPattern, PathBase, PathPattern, Policy, Provenance, Scope,
 };
+use sandbox_walls::landlock::{look, usable_abi};
+use sandbox_walls::sys::{self, Exit, Fork};
+use sandbox_walls::{Error, LandlockLevel, Plan, Rights, Rule, plan, restrict, status};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::ffi::OsStrExt;

@@ -2,7 +2,7 @@
 
 use crate::landlock::{Denied, Place, of};
 use crate::{Case, Ends::Well, case};
-use cargo_sandbox::access::{Operation, OperationSet};
+use sandbox_policy::access::{Operation, OperationSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;

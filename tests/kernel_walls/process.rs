@@ -1,11 +1,11 @@
 //! Process attributes, limits and forks.
 
 use crate::{Case, Ends::Well, case};
-use cargo_sandbox::kernel::rlimits::{self, Rlimits};
-use cargo_sandbox::kernel::sys::{self, Exit, Fork};
-use cargo_sandbox::kernel::{capabilities, landlock, plan, process, restrict};
-use cargo_sandbox::policy::Policy;
 use rustix::process::{DumpableBehavior, Pid, Resource, getrlimit};
+use sandbox_policy::Policy;
+use sandbox_walls::rlimits::{self, Rlimits};
+use sandbox_walls::sys::{self, Exit, Fork};
+use sandbox_walls::{capabilities, landlock, plan, process, restrict};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;

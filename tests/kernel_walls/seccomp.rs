@@ -1,16 +1,16 @@
 //! Wall 3: what each profile forbids kills, what it needs works.
 
 use crate::{Case, Ends::BySeccomp, Ends::Well, case};
-use cargo_sandbox::kernel::landlock::{look, usable_abi};
-use cargo_sandbox::kernel::rlimits::{self, Rlimits};
-use cargo_sandbox::kernel::seccomp::table::{Condition, Must, TABLE};
-use cargo_sandbox::kernel::seccomp::{Profile, install};
-use cargo_sandbox::kernel::sys::{self, Exit, Fork, probe};
-use cargo_sandbox::kernel::{LandlockLevel, plan, process, restrict};
-use cargo_sandbox::policy::Policy;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps, openat2};
 use rustix::process::{Gid, Pid, PidfdFlags, Signal, Uid, pidfd_open, pidfd_send_signal};
+use sandbox_policy::Policy;
+use sandbox_walls::landlock::{look, usable_abi};
+use sandbox_walls::rlimits::{self, Rlimits};
+use sandbox_walls::seccomp::table::{Condition, Must, TABLE};
+use sandbox_walls::seccomp::{Profile, install};
+use sandbox_walls::sys::{self, Exit, Fork, probe};
+use sandbox_walls::{LandlockLevel, plan, process, restrict};
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -207,7 +207,7 @@ fn every_call(before: &[Profile], profile: Profile) {
                 rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
             }
             process::no_new_privs().unwrap();
-            cargo_sandbox::kernel::capabilities::give_up().unwrap();
+            sandbox_walls::capabilities::give_up().unwrap();
             process::set_not_dumpable().unwrap();
             before.iter().for_each(|profile| install(*profile).unwrap());
             let (mut passed, mut killed) = (0, 0);

@@ -1,7 +1,7 @@
 //! Entries before they are written: which of them say the same, and which make others needless.
 
-use crate::access::{Key, Operation};
-use crate::policy::{MountPoint, Scope, compare};
+use sandbox_policy::access::{Key, Operation};
+use sandbox_policy::{MountPoint, Scope, compare};
 use std::path::PathBuf;
 
 /// One entry before it is written.

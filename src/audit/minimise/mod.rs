@@ -6,16 +6,17 @@ use super::audited::{Audited, table_of};
 use super::edit::{Addition, case_index};
 use super::envelope::looks_secret;
 use super::generalise::{Need, generalise};
-use crate::access::{Access, Effect, Key, Operation, OperationSet, Resource};
-use crate::diagnostic::Diagnostic;
 use crate::event::{Report, Violation};
-use crate::policy::protected::Protected;
-use crate::policy::{
-    self, Bindings, GrantPattern, MountPoint, PathBase, PathPattern, Scope, Suggestion, Target, TargetKind,
-    compare, lint,
-};
 use crate::report::escape;
 use entry::{Entry, What, covers, operation_of, unite_crates, unite_views};
+use sandbox_policy as policy;
+use sandbox_policy::access::{Access, Effect, Key, Operation, OperationSet, Resource};
+use sandbox_policy::diagnostic::Diagnostic;
+use sandbox_policy::protected::Protected;
+use sandbox_policy::{
+    Bindings, GrantPattern, MountPoint, PathBase, PathPattern, Scope, Suggestion, Target, TargetKind,
+    compare, lint,
+};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;

@@ -8,14 +8,15 @@ use super::output::print;
 use super::session::{Asked, Session};
 use crate::cargo::metadata::Package;
 use crate::cargo::select;
-use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::exit_status::ExitStatus;
-use crate::kernel::{self, KernelStatus};
-use crate::policy::lint::{About, lint};
-use crate::policy::{MOST_MISTAKES, PackagePolicy, Provenance};
 use crate::report::escape;
 use crate::runner::Failure;
 use crate::runner::fs_lookup::Disk;
+use sandbox_policy::diagnostic::{Diagnostic, SourceFile};
+use sandbox_policy::lint::{About, lint};
+use sandbox_policy::{MOST_MISTAKES, PackagePolicy, Provenance};
+use sandbox_walls as kernel;
+use sandbox_walls::KernelStatus;
 use std::sync::Arc;
 
 use table::Checked;
@@ -100,7 +101,7 @@ fn check_one(
 
 fn lints(
     policy: &PackagePolicy,
-    places: &crate::policy::Places,
+    places: &sandbox_policy::Places,
     files: &[&Arc<SourceFile>],
 ) -> Vec<Diagnostic> {
     let found = lint(policy, places, &Disk);

@@ -1,11 +1,12 @@
 //! The table of `check`: one row per entry, wall by wall.
 
-use crate::access::{OperationSet, Wall};
-use crate::kernel::{self, FileKind, KernelStatus, Planned, Verdict, wall};
-use crate::policy::{
+use crate::report::escape;
+use sandbox_policy::access::{OperationSet, Wall};
+use sandbox_policy::{
     Bindings, ExceptionKind, Grant, MountPoint, PackagePolicy, Places, Policy, Provenance, Scope, TargetKind,
 };
-use crate::report::escape;
+use sandbox_walls as kernel;
+use sandbox_walls::{FileKind, KernelStatus, Planned, Verdict, wall};
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -16,9 +16,9 @@
 //! Nothing that is found here is an error: what is damaged, foreign or half written is not there.
 
 use super::module_info::ModuleInfo;
-use crate::diagnostic::Diagnostic;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, unlinkat};
 use rustix::io::Errno;
+use sandbox_policy::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Seek, Write};

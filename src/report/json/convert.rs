@@ -1,10 +1,10 @@
 //! From the crate's own words to the wire format.
 
 use super::wire;
-use crate::access::{self, Evidence, Resource};
-use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::event;
 use crate::exit_status::ExitStatus;
+use sandbox_policy::access::{self, Evidence, Resource};
+use sandbox_policy::diagnostic::{Diagnostic, Severity, Span};
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The part of the JSON report that says what was tried, and who tried it.
 
-use crate::access::{Operation, Wall};
+use sandbox_policy::access::{Operation, Wall};
 use serde::{Deserialize, Serialize};
 
 /// An unexpected access.
@@ -46,9 +46,7 @@ pub struct Place {
     pub line: u32,
     /// Full table name.
     pub table: String,
-    /// Key.
     pub key: String,
-    /// The entry.
     pub entry: String,
 }
 
@@ -71,7 +69,6 @@ pub struct Resource {
 pub enum ResourceKind {
     /// An absolute path.
     Path,
-    /// An environment variable.
     Env,
 }
 
@@ -83,7 +80,6 @@ pub struct Origin {
     pub package: String,
     /// Its version, if known.
     pub version: Option<String>,
-    /// The frame.
     pub frame: Frame,
 }
 
@@ -128,7 +124,6 @@ pub struct Suggestion {
     pub manifest: String,
     /// Table without brackets.
     pub table: String,
-    /// Key.
     pub key: String,
     /// The entry as a pattern.
     pub entry: String,

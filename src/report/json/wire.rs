@@ -13,7 +13,6 @@ pub const SCHEMA_VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
-    /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
     /// What wrote it.
     pub tool: Tool,
@@ -45,7 +44,6 @@ pub struct Report {
 pub struct Tool {
     /// `cargo-sandbox`.
     pub name: String,
-    /// Its version.
     pub version: String,
 }
 
@@ -172,10 +170,7 @@ pub struct Text {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Outcome {
     /// It exited by itself.
-    Exited {
-        /// With this status.
-        status: i32,
-    },
+    Exited { status: i32 },
     /// It panicked.
     // Braces, because serde lets unknown fields pass in a variant without them.
     Panicked {},
@@ -229,7 +224,6 @@ pub struct UnusedGrant {
     pub by: Vec<String>,
 }
 
-/// One test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Test {
@@ -259,11 +253,9 @@ pub struct Test {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestVerdict {
-    /// It passed.
     Passed,
     /// It passed at a later attempt.
     Flaky,
-    /// It failed.
     Failed,
     /// It touched something ungranted.
     Violated,
@@ -311,13 +303,11 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Span {
-    /// The file.
     pub file: Text,
     /// Line from 1.
     pub line: u32,
     /// Column from 1 in characters.
     pub column: u32,
-    /// Line of the end.
     pub end_line: u32,
     /// Column after the end.
     pub end_column: u32,

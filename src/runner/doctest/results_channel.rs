@@ -7,12 +7,12 @@
 //! does not get, and a worker closes the descriptor first thing. It is between two processes of this very program:
 //! what it holds has no version.
 
-use crate::access::Evidence;
 use crate::event::{GrantUse, GuestOutcome, KernelReport, TargetReport, Violation};
 use crate::exit_status::ExitStatus;
 use crate::runner::GuestOptions;
 use crate::runner::attribute::UNSUPPORTED;
 use rustix::fs::{MemfdFlags, memfd_create};
+use sandbox_policy::access::Evidence;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -81,7 +81,6 @@ impl Orders {
     }
 }
 
-/// One runner.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunnerRecord {

@@ -32,7 +32,6 @@ pub(super) enum Mode {
     Run,
     /// `no_run`
     Compile,
-    /// `compile_fail`
     CompileFail,
 }
 

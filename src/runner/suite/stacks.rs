@@ -2,9 +2,9 @@
 
 use super::super::run::Subject;
 use super::super::source::read_source;
-use crate::access::{Frame, RawFrame};
 use crate::should_panic::Stack;
 use crate::worker::supervisor::Symboliser;
+use sandbox_policy::access::{Frame, RawFrame};
 use std::collections::HashMap;
 use std::path::Path;
 

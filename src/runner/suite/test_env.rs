@@ -3,10 +3,10 @@
 
 use super::super::environment;
 use super::super::run::{Subject, wants_tmp};
-use crate::access::OperationSet;
 use crate::audit::envelope::{with_environment, with_tmp_view};
-use crate::policy::{Bindings, Decider, Grant, PackagePolicy, Scope, TargetKind, case_matches};
 use crate::worker::protocol::PreopenLayout;
+use sandbox_policy::access::OperationSet;
+use sandbox_policy::{Bindings, Decider, Grant, PackagePolicy, Scope, TargetKind, case_matches};
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

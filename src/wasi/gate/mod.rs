@@ -20,12 +20,12 @@ use super::folding::{self, Folding, Pin};
 use super::turns::{Turn, Turns};
 use super::types::Errno;
 use super::{Mode, Sink};
-use crate::access::{Decision, GrantId, Operation, Resource, Wall};
-use crate::policy::{
-    Component, Decider, ExceptionKind, GrantPattern, MountPoint, PathPattern, Policy, Recent,
-};
 use rustix::fs::{Access as Permission, AtFlags, Mode as Bits, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno as Native;
+use sandbox_policy::access::{Decision, GrantId, Operation, Resource, Wall};
+use sandbox_policy::{
+    Component, Decider, ExceptionKind, GrantPattern, MountPoint, PathPattern, Policy, Recent,
+};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! Where a guest finds something else than the host has there: see [`Mounts`](crate::policy::Mounts).
+//! Where a guest finds something else than the host has there: see [`Mounts`](sandbox_policy::Mounts).
 
 use super::Gate;
 

@@ -1,7 +1,7 @@
 //! What the gate is asked about and answers with, and the directories it works beneath.
 
-use crate::access::{ExceptionId, GrantId};
 use rustix::fs::{CWD, Mode, OFlags};
+use sandbox_policy::access::{ExceptionId, GrantId};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! One call of a guest, and what becomes of its fault.
 
-use crate::access::{Access, Evidence, Operation, RawFrame, RawViolation};
 use crate::wasi::Stop;
 use crate::wasi::fault::{Denial, Fault};
 use crate::wasi::host::Host;
 use crate::wasi::types::Errno;
+use sandbox_policy::access::{Access, Evidence, Operation, RawFrame, RawViolation};
 use wasmtime::{Caller, Error, Extern, Memory, Result, WasmBacktrace};
 
 /// The module that guests import preview1 from.

@@ -2,7 +2,6 @@
 
 use super::call::{MODULE, call};
 use super::words::{Whence, position, times, uninterrupted};
-use crate::access::Operation;
 use crate::wasi::Stream;
 use crate::wasi::fs::status;
 use crate::wasi::gate::{Fault, Verdict};
@@ -11,6 +10,7 @@ use crate::wasi::memory::{bytes_mut, gather, put, put_u32, put_u64, scatter, u64
 use crate::wasi::table::{Entry, File};
 use crate::wasi::types::{Errno, Kind, fdflags, fdstat, filestat, rights};
 use rustix::fs::{Advice, FallocateFlags, Mode as Bits, OFlags, SeekFrom};
+use sandbox_policy::access::Operation;
 use wasmtime::{Caller, Linker, Result};
 
 type Outcome = std::result::Result<(), Fault>;

@@ -2,8 +2,6 @@
 //! socket that belongs to this guest alone. Whatever the guest does, what is said stays within the bounds that the
 //! reader has: what is beyond them is counted.
 
-use crate::access::{Evidence, GrantId, Operation, RawFrame, RawViolation, Resource};
-use crate::policy::MountPoint;
 use crate::wasi::{Sink, Stream};
 use crate::worker::protocol::wire::{self, Kind, WireError};
 use crate::worker::protocol::{
@@ -11,6 +9,8 @@ use crate::worker::protocol::{
     bounded, weight,
 };
 use rustix::net::SendFlags;
+use sandbox_policy::MountPoint;
+use sandbox_policy::access::{Evidence, GrantId, Operation, RawFrame, RawViolation, Resource};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -211,10 +211,10 @@ impl Sink for ChannelSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Access, Wall};
     use crate::worker::supervisor::observations::{Collected, Heard};
     use proptest::prelude::*;
     use rustix::event::{PollFd, PollFlags, poll};
+    use sandbox_policy::access::{Access, Wall};
     use std::thread;
 
     /// What a guest makes its host say, so and so often.

@@ -1,10 +1,10 @@
 //! The worker's side: what it is enclosed in at each stage.
 
-use crate::access::Wall;
-use crate::kernel::process::Attributes;
-use crate::kernel::{Enclosure, Error, Files, LandlockLevel, folding, rlimits::Rlimits, seccomp::Profile};
-use crate::policy::Policy;
 use crate::worker::protocol::{Confinement, MAX_TEXT, bounded};
+use sandbox_policy::Policy;
+use sandbox_policy::access::Wall;
+use sandbox_walls::process::Attributes;
+use sandbox_walls::{Enclosure, Error, Files, LandlockLevel, folding, rlimits::Rlimits, seccomp::Profile};
 use std::borrow::Cow;
 
 /// Why a process could not be confined.

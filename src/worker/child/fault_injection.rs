@@ -2,13 +2,13 @@
 //! that show what that cannot change. Only in builds with the feature `test-walls`.
 
 use super::channel_sink::ChannelSink;
-use crate::access::{Access, Evidence, Operation, RawFrame, RawViolation, Resource, Wall};
-use crate::kernel::sys;
 use crate::wasi::Turns;
 use crate::worker::protocol::wire;
 use crate::worker::protocol::{Ended, FromWorker, InjectedFault};
 use rustix::fs::FileType;
 use rustix::process::{Signal, kill_process};
+use sandbox_policy::access::{Access, Evidence, Operation, RawFrame, RawViolation, Resource, Wall};
+use sandbox_walls::sys;
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;

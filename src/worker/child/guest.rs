@@ -1,15 +1,13 @@
 //! The worker's side: from finished code to a guest that has ended. Only ever in a confined process.
 
 use super::channel_sink::ChannelSink;
-use crate::access::{GrantId, RawFrame, Wall};
 use crate::compile::{Strategy, engine, load};
-use crate::kernel::{
-    self,
-    seccomp::{self, Profile},
-};
-use crate::policy::{Decider, Policy};
 use crate::wasi::{self, Folding, Host, HostConfig, Mode, Preopens, Stdio, Stop, Turns};
 use crate::worker::protocol::{Confinement, Ended, Patch, PreopenLayout, Stage, bounded};
+use sandbox_policy::access::{GrantId, RawFrame, Wall};
+use sandbox_policy::{Decider, Policy};
+use sandbox_walls as kernel;
+use sandbox_walls::seccomp::{self, Profile};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;

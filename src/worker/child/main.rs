@@ -5,10 +5,7 @@ use super::confine::{self, Unconfined};
 use super::give_up::{BROKEN, give_up};
 use super::guest::{self, Guest, Loaded, Ready};
 use super::zygote;
-use crate::access::Wall;
 use crate::compile::child;
-use crate::kernel::process::{self, Attributes};
-use crate::kernel::{Enclosure, rlimits::Rlimits, seccomp::Profile};
 use crate::symbols::Symbols;
 use crate::wasi::{Stdio, Turns};
 use crate::worker::protocol::timings::{Phase, reached};
@@ -16,6 +13,9 @@ use crate::worker::protocol::wire::{self, WireError};
 use crate::worker::protocol::{COMPILE_MEMORY, EARLY_ARGUMENT, MAX_CODE};
 use crate::worker::protocol::{FromWorker, RunTask, Start, Task, ToWorker, VERSION, bounded};
 use rustix::net::SendFlags;
+use sandbox_policy::access::Wall;
+use sandbox_walls::process::{self, Attributes};
+use sandbox_walls::{Enclosure, rlimits::Rlimits, seccomp::Profile};
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroI32;
@@ -222,7 +222,7 @@ fn symbolise(control: &OwnedFd) -> Result<(), WireError> {
 }
 
 /// Names in debug information may be of any length; a frame of the protocol may not.
-fn within_bounds(mut frames: Vec<crate::access::Frame>) -> Vec<crate::access::Frame> {
+fn within_bounds(mut frames: Vec<sandbox_policy::access::Frame>) -> Vec<sandbox_policy::access::Frame> {
     const MAX_NAME: usize = 1024;
     frames.truncate(crate::worker::protocol::MAX_INLINED);
     for frame in &mut frames {

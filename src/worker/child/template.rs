@@ -11,12 +11,12 @@
 use super::channel_sink::ChannelSink;
 use super::confine::{self, Unconfined};
 use super::guest::{self, End, Guest, Loaded, Ready};
-use crate::kernel::{Enclosure, Prepared, process::Attributes, seccomp::Profile};
-use crate::policy::{Bindings, Policy, TargetKind};
 use crate::wasi::{Host, Preopens, Stdio, Turns};
 use crate::worker::protocol::wire;
 use crate::worker::protocol::{Ended, TestRun, TestsTask};
 use rustix::process::getpid;
+use sandbox_policy::{Bindings, Policy, TargetKind};
+use sandbox_walls::{Enclosure, Prepared, process::Attributes, seccomp::Profile};
 use std::io;
 use std::num::NonZeroI32;
 use std::os::fd::OwnedFd;

@@ -5,10 +5,11 @@
 pub mod timings;
 pub mod wire;
 
-use crate::access::{Evidence, Frame, GrantId, RawFrame, RawViolation};
 use crate::compile::{ModuleInfo, Strategy, child::CompileError};
-use crate::kernel::{self, Enforced, LandlockLevel, Walls};
-use crate::policy::{MountPoint, PackagePolicy, Policy};
+use sandbox_policy::access::{Evidence, Frame, GrantId, RawFrame, RawViolation};
+use sandbox_policy::{MountPoint, PackagePolicy, Policy};
+use sandbox_walls as kernel;
+use sandbox_walls::{Enforced, LandlockLevel, Walls};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,7 +91,7 @@ pub struct Confinement {
     pub walls: Walls,
     /// How directories are offered.
     pub layout: PreopenLayout,
-    /// Beneath these a name may be folded: see [`kernel::folding`](crate::kernel::folding).
+    /// Beneath these a name may be folded: see [`kernel::folding`](sandbox_walls::folding).
     pub folding: Vec<Vec<u8>>,
     /// The worker notes when it reached what; see [`timings`].
     pub timings: bool,
@@ -194,7 +195,6 @@ pub enum InjectedFault {
     Pry,
     /// Takes its turn to be alone in changing names, and does not give it up.
     Hold,
-    /// Forks.
     Fork,
     /// Kills its zygote.
     Signal,
@@ -368,9 +368,9 @@ pub(crate) fn bounded(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Access, Operation, Resource, Wall};
     use crate::worker::protocol::wire::{self, Kind, MAX_FRAME, Reader};
     use proptest::prelude::*;
+    use sandbox_policy::access::{Access, Operation, Resource, Wall};
 
     fn violation(path: usize, note: usize, frames: usize) -> FromWorker {
         FromWorker::Violation(Box::new(RawViolation {

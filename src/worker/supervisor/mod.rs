@@ -28,7 +28,7 @@ pub use crate::wasi::{real_root, root_at};
 /// The name that a folding directory has itself for what is at a path, if that is another one.
 pub fn other_name(path: &std::path::Path) -> Option<Vec<u8>> {
     let text = path.as_os_str().as_encoded_bytes();
-    let folds = crate::kernel::folding::places().iter().any(|place| crate::wasi::is_beneath(text, place));
+    let folds = sandbox_walls::folding::places().iter().any(|place| crate::wasi::is_beneath(text, place));
     folds.then(|| crate::wasi::other_name(path)).flatten()
 }
-pub use crate::kernel::{LandlockLevel, Walls};
+pub use sandbox_walls::{LandlockLevel, Walls};

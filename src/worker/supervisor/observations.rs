@@ -3,10 +3,10 @@
 
 use super::observed::Observed;
 use super::spawn::message;
-use crate::access::RawFrame;
 use crate::event::GuestOutcome;
 use crate::worker::protocol::wire::{Frame, Kind, WireError};
 use crate::worker::protocol::{Ended, FromWorker, MAX_ORIGINS, MAX_VIOLATIONS, weight};
+use sandbox_policy::access::RawFrame;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -24,9 +24,7 @@ pub const KEEP_TAIL: usize = 1 << 20;
 /// One of a guest's standard streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputStream {
-    /// Standard output.
     Stdout,
-    /// Standard error.
     Stderr,
 }
 
@@ -153,7 +151,6 @@ pub(crate) enum Cut {
 
 /// What is to be done about a frame.
 pub(crate) enum Heard {
-    /// Nothing.
     Nothing,
     /// The violation with this index is new.
     Violation(usize),
@@ -265,8 +262,8 @@ impl Collected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Access, Evidence, GrantId, Operation, RawViolation, Resource, Wall};
-    use crate::policy::MountPoint;
+    use sandbox_policy::MountPoint;
+    use sandbox_policy::access::{Access, Evidence, GrantId, Operation, RawViolation, Resource, Wall};
 
     fn violation(path: &str) -> FromWorker {
         FromWorker::Violation(Box::new(RawViolation {

@@ -1,7 +1,7 @@
 //! What a guest did that is told of it, whichever phase it ran in.
 
-use crate::access::{GrantId, RawViolation};
-use crate::policy::MountPoint;
+use sandbox_policy::MountPoint;
+use sandbox_policy::access::{GrantId, RawViolation};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What was observed of one instance of a guest, or of several that are spoken of as one: attempts of a
@@ -67,8 +67,8 @@ impl Observed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Access, Evidence, Operation, RawFrame, Resource, Wall};
     use proptest::prelude::*;
+    use sandbox_policy::access::{Access, Evidence, Operation, RawFrame, Resource, Wall};
 
     fn violation(path: u8, frame: u32) -> RawViolation {
         RawViolation {

@@ -2,13 +2,14 @@
 
 use super::observations::{Collected, Cut, Heard, KILL, RunEnd, RunResult, STARTUP};
 use super::spawn::{Launcher, Process, Streams, in_words, message, timespec};
-use crate::access::{RawFrame, RawViolation};
 use crate::event::{GuestOutcome, KernelReport};
-use crate::kernel::{self, Enforced, LandlockLevel};
 use crate::worker::protocol::wire::{Progress, WireError};
 use crate::worker::protocol::{Ended, FromWorker, RunTask, Stage, Task, ToWorker};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use sandbox_policy::access::{RawFrame, RawViolation};
+use sandbox_walls as kernel;
+use sandbox_walls::{Enforced, LandlockLevel};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -289,8 +290,8 @@ fn hostile(error: WireError) -> WorkerError {
 mod tests {
     use super::*;
     use crate::compile::Strategy;
-    use crate::policy::Policy;
     use crate::worker::protocol::Confinement;
+    use sandbox_policy::Policy;
 
     #[test]
     fn what_is_said_before_a_guest_runs_becomes_the_right_error() {
@@ -355,15 +356,15 @@ mod tests {
     fn what_was_heard_before_a_fault_is_kept() {
         let ready = frame(&FromWorker::Ready(Enforced::default(), true));
         let violation = frame(&FromWorker::Violation(Box::new(RawViolation {
-            access: crate::access::Access {
-                operation: crate::access::Operation::Read,
-                resource: crate::access::Resource::Path(b"/etc/passwd".to_vec()),
+            access: sandbox_policy::access::Access {
+                operation: sandbox_policy::access::Operation::Read,
+                resource: sandbox_policy::access::Resource::Path(b"/etc/passwd".to_vec()),
             },
-            wall: crate::access::Wall::Wasi,
+            wall: sandbox_policy::access::Wall::Wasi,
             exception: None,
             note: String::new(),
             let_through: false,
-            evidence: crate::access::Evidence::Wasm(Vec::new()),
+            evidence: sandbox_policy::access::Evidence::Wasm(Vec::new()),
         })));
         let heard = [&ready[..], &violation].concat();
         for nonsense in [b"\xff\xff\xff\xffgarbage".to_vec(), ready.clone(), frame(&FromWorker::Count(9, 1))]

@@ -139,7 +139,6 @@ pub(crate) enum Streams {
     Null,
 }
 
-/// A file in memory.
 pub(crate) fn memory_file(contents: &[u8]) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut file = File::from(rustix::fs::memfd_create("cargo-sandbox", flags)?);

@@ -4,13 +4,13 @@ use super::observations::{Collected, Cut, Heard, KEEP_HEAD, KILL, RunEnd, RunRes
 use super::pool::Tests;
 use super::run::{about_signal, outcome};
 use super::spawn::timespec;
-use crate::access::RawFrame;
 use crate::event::GuestOutcome;
 use crate::worker::protocol::wire::{self, Progress, Reader, WireError};
 use crate::worker::protocol::{Ended, TestRun, ToWorker};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use sandbox_policy::access::RawFrame;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 

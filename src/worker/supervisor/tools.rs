@@ -2,13 +2,13 @@
 //! crash, a time-out or nonsense from them is a message, never a fault of the supervisor.
 
 use super::spawn::{Launcher, Process, Streams, in_words, memory_file, message, seal};
-use crate::access::{Frame, RawFrame};
 use crate::compile::{self, Cache, ModuleInfo, Strategy, cache::Miss, child::CompileError};
-use crate::diagnostic::Diagnostic;
 use crate::worker::protocol::wire::{Progress, WireError};
 use crate::worker::protocol::{COMPILE_MEMORY, MAX_CODE};
 use crate::worker::protocol::{FromWorker, Task, ToWorker};
 use rustix::net::SendFlags;
+use sandbox_policy::access::{Frame, RawFrame};
+use sandbox_policy::diagnostic::Diagnostic;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::os::fd::{AsFd, BorrowedFd};

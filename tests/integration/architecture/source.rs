@@ -16,9 +16,30 @@ impl Source {
 
     /// `policy` for `src/policy/model.rs` and `src/policy/mod.rs`; `bin` for the binaries; none for `lib.rs` and tests.
     pub fn module(&self) -> Option<&str> {
+        if let Some((krate, _)) = self.path.strip_prefix("crates/").and_then(|path| path.split_once("/src/"))
+        {
+            return Some(krate);
+        }
         let inside = self.path.strip_prefix("src/")?;
         let module = inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs");
         (module != "lib").then_some(module)
+    }
+
+    /// The same with a member of the workspace as a room of `src`, as far as its own imports go.
+    pub fn as_room(&self) -> Self {
+        let code = match self.path.strip_prefix("crates/").and_then(|path| path.split_once("/src/")) {
+            Some((krate, inside)) => {
+                let path = format!(
+                    "src/{krate}/{}",
+                    inside
+                        .strip_suffix("lib.rs")
+                        .map_or(inside.to_owned(), |folder| format!("{folder}mod.rs"))
+                );
+                return Self { path, code: self.code.replace("crate::", &format!("crate::{krate}::")) };
+            }
+            None => self.code.clone(),
+        };
+        Self { path: self.path.clone(), code }
     }
 
     pub fn words(&self) -> impl Iterator<Item = &str> {

@@ -4,10 +4,10 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use crate::toolchain::rustup_toolchain;
-use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::cargo::command::{Artifact, CargoCommand, Goal, TargetFlags};
 use cargo_sandbox::cargo::metadata::Workspace;
 use cargo_sandbox::cargo::{CargoFlags, Error};
+use sandbox_policy::access::RawFrame;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};

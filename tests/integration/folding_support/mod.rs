@@ -309,7 +309,7 @@ fn serve(device: &mut File) {
 /// Where it is mounted, as the kernel's table has it.
 pub(crate) fn is_known(folder: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
-    cargo_sandbox::kernel::folding::places().iter().any(|place| place == folder.as_os_str().as_bytes())
+    sandbox_walls::folding::places().iter().any(|place| place == folder.as_os_str().as_bytes())
 }
 
 /// All names and contents beneath a folder.

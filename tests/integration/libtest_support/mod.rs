@@ -3,10 +3,10 @@
 //! program show the rest.
 
 use crate::toolchain::tool;
-use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::event::GuestOutcome;
 use cargo_sandbox::runner::suite::libtest::{self, Listing};
 use cargo_sandbox::should_panic::Patch;
+use sandbox_policy::access::RawFrame;
 use std::process::Command;
 use wasmtime::{Caller, Engine, Extern, Linker, Memory, Module, Store, Trap, WasmBacktrace};
 

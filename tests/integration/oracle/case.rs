@@ -6,12 +6,12 @@ use super::program::{Call, Encoded};
 use super::random::Random;
 use super::rules::{Entry, HOME, PACKAGE, Rules, TARGET, TMP};
 use super::tree::{Picture, Tree};
-use cargo_sandbox::diagnostic::SourceFile;
-use cargo_sandbox::policy::{
-    Bindings, CommandLineGrants, ExceptionKind, Manifests, PackagePolicy, Places, Policy, TargetKind, load,
-};
 use cargo_sandbox::runner::fs_lookup::Disk;
 use cargo_sandbox::worker::protocol::PreopenLayout;
+use sandbox_policy::diagnostic::SourceFile;
+use sandbox_policy::{
+    Bindings, CommandLineGrants, ExceptionKind, Manifests, PackagePolicy, Places, Policy, TargetKind, load,
+};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -297,7 +297,7 @@ impl Case {
                 grant.operations = grant.operations.union(add);
             }
         };
-        use cargo_sandbox::access::{Operation, OperationSet};
+        use sandbox_policy::access::{Operation, OperationSet};
         match broken {
             Broken::No | Broken::Open => {}
             Broken::NoExceptions => package.exceptions.retain(|it| it.kind == ExceptionKind::Protected),

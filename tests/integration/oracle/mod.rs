@@ -15,12 +15,12 @@ mod rules;
 mod tree;
 mod world;
 
-use cargo_sandbox::access::Wall;
-use cargo_sandbox::kernel::Walls;
 use cargo_sandbox::worker::protocol::PreopenLayout;
 use case::{Broken, Case, Ground, World};
 use judge::{Fault, Law};
 use program::{At, Base, Call};
+use sandbox_policy::access::Wall;
+use sandbox_walls::Walls;
 use std::collections::{BTreeMap, BTreeSet};
 use tree::{Item, Tree};
 use world::{Here, There};

@@ -2,11 +2,8 @@
 
 use super::case::{Given, World};
 use super::guest;
-use cargo_sandbox::access::{GrantId, RawFrame, RawViolation};
 use cargo_sandbox::compile::{ModuleInfo, Stamp, Strategy};
 use cargo_sandbox::event::{GuestOutcome, KernelReport};
-use cargo_sandbox::kernel::Walls;
-use cargo_sandbox::policy::{Decider, Policy};
 use cargo_sandbox::runner::run::{Subject, confinement};
 use cargo_sandbox::runner::{Guest, Setup, StrategyChoice};
 use cargo_sandbox::wasi::{
@@ -14,6 +11,9 @@ use cargo_sandbox::wasi::{
 };
 use cargo_sandbox::worker::protocol::{Confinement, PreopenLayout, RunTask};
 use cargo_sandbox::worker::supervisor::{LandlockLevel, Launcher, RunEnd, RunJob, RunListener};
+use sandbox_policy::access::{GrantId, RawFrame, RawViolation};
+use sandbox_policy::{Decider, Policy};
+use sandbox_walls::Walls;
 use std::fs::File;
 use std::io::{IoSlice, Seek, Write};
 use std::os::fd::AsFd;

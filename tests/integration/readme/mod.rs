@@ -81,7 +81,8 @@ fn what_the_documents_name_exists() {
         }
         for (line, words) in document.code_spans() {
             let file = words.trim_end_matches('/');
-            let project = ["src/", "tests/", "scripts/", "fixtures/", "benches/", "schema/", "docs/"];
+            let project =
+                ["src/", "crates/", "tests/", "scripts/", "fixtures/", "benches/", "schema/", "docs/"];
             let plain = file.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
             // Without an ending it may be a place in somebody's package, such as `tests/data`.
             let ours = words.ends_with('/') || file.contains('.') || file.starts_with("fixtures/");

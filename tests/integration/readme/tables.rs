@@ -2,13 +2,13 @@
 
 use super::document::{Document, documents};
 use crate::common::root;
-use cargo_sandbox::access::Key;
-use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
 use cargo_sandbox::exit_status::ExitStatus;
-use cargo_sandbox::kernel::LandlockLevel;
-use cargo_sandbox::kernel::landlock::abi::{NEWEST, TABLE, in_words, linux};
-use cargo_sandbox::kernel::seccomp::{Profile, table};
-use cargo_sandbox::policy::{CommandLineGrants, LIMITS, Limits, Lookup, Manifests, Places, Resolved, load};
+use sandbox_policy::access::Key;
+use sandbox_policy::diagnostic::{Diagnostic, SourceFile};
+use sandbox_policy::{CommandLineGrants, LIMITS, Limits, Lookup, Manifests, Places, Resolved, load};
+use sandbox_walls::LandlockLevel;
+use sandbox_walls::landlock::abi::{NEWEST, TABLE, in_words, linux};
+use sandbox_walls::seccomp::{Profile, table};
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
@@ -156,7 +156,7 @@ fn the_system_calls_of_a_worker_are_those_of_the_filters() {
         lines += &format!("| `{name}` | {when} | {marks} | {}{only} |\n", call.reason);
     }
     let document = Document::named("docs/seccomp.md");
-    let begin = "<!-- made from src/kernel/seccomp/table.rs -->\n";
+    let begin = "<!-- made from crates/walls/src/seccomp/table.rs -->\n";
     let (before, shown) = document.text.split_once(begin).expect("the table begins");
     if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
         fs::write(&document.path, format!("{before}{begin}{lines}")).expect("the document");
@@ -280,7 +280,7 @@ fn limits_have_the_defaults_that_they_say() {
     assert_eq!(said("open-files"), open_files.to_string());
 }
 
-/// The place in the first column of each row of a table of `src/policy/protected.rs`.
+/// The place in the first column of each row of a table of `crates/policy/src/protected.rs`.
 fn places(source: &str, table: &str) -> Vec<String> {
     let start = source.find(&format!("const {table}: ")).unwrap_or_else(|| panic!("no table {table}"));
     let body = &source[start..];
@@ -293,7 +293,7 @@ fn places(source: &str, table: &str) -> Vec<String> {
 
 #[test]
 fn every_protected_place_is_in_the_reference() {
-    let source = fs::read_to_string(root().join("src/policy/protected.rs")).expect("the tables");
+    let source = fs::read_to_string(root().join("crates/policy/src/protected.rs")).expect("the tables");
     let reference = Document::named("docs/manifest.md");
     for (table, heading) in [
         ("NAMES", "### Names that stay protected everywhere"),

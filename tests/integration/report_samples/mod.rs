@@ -4,11 +4,11 @@
 
 pub(crate) mod formats;
 
-use cargo_sandbox::access::{Access, Evidence, Frame, Operation, Origin, Resource, Wall};
-use cargo_sandbox::diagnostic::{Diagnostic, SourceFile};
 use cargo_sandbox::event::*;
 use cargo_sandbox::exit_status::ExitStatus;
-use cargo_sandbox::policy::{Entry, Scope, Suggestion};
+use sandbox_policy::access::{Access, Evidence, Frame, Operation, Origin, Resource, Wall};
+use sandbox_policy::diagnostic::{Diagnostic, SourceFile};
+use sandbox_policy::{Entry, Scope, Suggestion};
 use std::sync::Arc;
 use std::time::Duration;
 

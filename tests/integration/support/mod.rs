@@ -3,12 +3,12 @@
 
 pub(crate) mod suite;
 
-use cargo_sandbox::access::{GrantId, OperationSet};
 use cargo_sandbox::compile::Strategy;
-use cargo_sandbox::policy::{
+use cargo_sandbox::worker::supervisor::{Artifact, Launcher};
+use sandbox_policy::access::{GrantId, OperationSet};
+use sandbox_policy::{
     Component, Grant, GrantPattern, PackagePolicy, PathBase, PathPattern, Provenance, Scope,
 };
-use cargo_sandbox::worker::supervisor::{Artifact, Launcher};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;

@@ -1,11 +1,11 @@
 //! A list of tests for a pool, and what became of them.
 
 use super::{artifact, launcher, package, root};
-use cargo_sandbox::access::RawFrame;
 use cargo_sandbox::compile::Strategy;
-use cargo_sandbox::policy::{Bindings, PackagePolicy};
 use cargo_sandbox::worker::protocol::{Confinement, TestRun, TestsTask};
 use cargo_sandbox::worker::supervisor::{Artifact, PoolJob, RunEnd, RunResult, TestPool, Tests};
+use sandbox_policy::access::RawFrame;
+use sandbox_policy::{Bindings, PackagePolicy};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;

@@ -3,15 +3,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
 use crate::toolchain::tool;
-use cargo_sandbox::access::{
+use cargo_sandbox::wasi::{Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stop, Stream, Turns};
+use sandbox_policy::access::{
     Evidence, ExceptionId, GrantId, Operation, OperationSet, RawFrame, RawViolation,
 };
-use cargo_sandbox::policy::{
+use sandbox_policy::{
     Component, Exception, ExceptionKind, Grant, GrantPattern, PathBase, PathPattern, Policy, Provenance,
     Scope,
 };
-use cargo_sandbox::policy::{Decider, EnvPattern, MountPoint};
-use cargo_sandbox::wasi::{Folding, Host, HostConfig, Mode, Preopens, Sink, Stdio, Stop, Stream, Turns};
+use sandbox_policy::{Decider, EnvPattern, MountPoint};
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::os::unix::ffi::OsStrExt;

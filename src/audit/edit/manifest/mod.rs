@@ -1,8 +1,8 @@
 //! Adds entries to and removes entries from the arrays of `[package.metadata.sandbox]`.
 
-use crate::diagnostic::Diagnostic;
-use crate::policy::Entry;
-use crate::text::toml_string;
+use sandbox_policy::Entry;
+use sandbox_policy::diagnostic::Diagnostic;
+use sandbox_policy::text::toml_string;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Key, RawString, Table, TableLike, Value};
 
 /// One entry to write.
@@ -14,7 +14,6 @@ pub struct Addition {
     pub case: Option<(usize, String)>,
     /// Key of the array: `read`.
     pub key: String,
-    /// The entry.
     pub entry: Entry,
     /// A comment behind the entry, without `#`; may be empty.
     pub comment: String,
@@ -87,7 +86,7 @@ fn value_of(addition: &Addition) -> Result<Value, Diagnostic> {
 /// sees what is granted.
 fn written(text: &str) -> Value {
     let plain = || Value::from(text);
-    if text.contains(crate::text::is_hidden) {
+    if text.contains(sandbox_policy::text::is_hidden) {
         toml_string(text).parse().unwrap_or_else(|_| plain())
     } else {
         plain()
@@ -96,7 +95,7 @@ fn written(text: &str) -> Value {
 
 /// The same for a key.
 fn key_of(text: &str) -> Key {
-    let escaped = text.contains(crate::text::is_hidden).then(|| toml_string(text).parse().ok());
+    let escaped = text.contains(sandbox_policy::text::is_hidden).then(|| toml_string(text).parse().ok());
     escaped.flatten().unwrap_or_else(|| Key::new(text))
 }
 

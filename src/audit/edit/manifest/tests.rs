@@ -1,6 +1,6 @@
 use super::*;
-use crate::policy::MountPoint;
 use proptest::prelude::*;
+use sandbox_policy::MountPoint;
 
 fn plain(text: &str) -> Entry {
     Entry { text: text.into(), ..Entry::default() }
@@ -32,7 +32,7 @@ proptest! {
         one.entry.mount = mounted.then_some(MountPoint::Tmp);
         let plain = addition(FS, "read", &entry);
         let fixed = apply("[package]\nname = \"a\"\n", &[one, plain], &[]).unwrap();
-        let shown = |c: char| crate::text::is_hidden(c) && c != '\n';
+        let shown = |c: char| sandbox_policy::text::is_hidden(c) && c != '\n';
         prop_assert!(!fixed.contains(shown), "{:?}", fixed);
         let document: DocumentMut = fixed.parse().unwrap();
         let sandbox = &document["package"]["metadata"]["sandbox"];

@@ -11,7 +11,6 @@ use std::os::fd::AsFd;
 pub struct Frame<'a> {
     /// What the body is.
     pub kind: Kind,
-    /// The body.
     pub body: &'a [u8],
 }
 

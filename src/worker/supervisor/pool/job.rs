@@ -1,10 +1,10 @@
 //! What a pool of workers is asked to do, and what it says of it.
 
 use super::tier::TierUp;
-use crate::access::RawFrame;
 use crate::event::KernelReport;
 use crate::worker::protocol::{TestRun, TestsTask};
 use crate::worker::supervisor::observations::{OutputStream, RunResult};
+use sandbox_policy::access::RawFrame;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
