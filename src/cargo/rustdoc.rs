@@ -60,9 +60,9 @@ const TELLING: [&str; 1] = ["test-args"];
 
 /// A private folder with the link that cargo gets as its rustdoc, and room for examples. Removed on drop.
 #[derive(Debug)]
-pub struct Place(tempfile::TempDir);
+pub struct RustdocDir(tempfile::TempDir);
 
-impl Place {
+impl RustdocDir {
     /// Makes it. `program` is our own executable, which has to begin with [`run_if_called`](super::wrapper::run_if_called).
     ///
     /// # Errors

@@ -23,21 +23,21 @@ const PROC: u64 = 0x9fa0;
 
 /// A name in a directory, which stays that directory whatever becomes of the way that led there.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Destination {
     folder: OwnedFd,
     name: OsString,
 }
 
 /// What a path leads to.
 enum Found {
-    Name(Place),
+    Name(Destination),
     /// One of our own descriptors: `/dev/stdout`, `/dev/fd/63`, `/proc/self/fd/1`.
     Descriptor(i32),
     /// Another link of `/proc`, whose text need not be a path.
     Nameless,
 }
 
-impl Place {
+impl Destination {
     /// Where a path leads to now, with all links followed.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Place {
 /// A finished file that has not got its name yet. Removed on drop.
 #[derive(Debug)]
 pub(super) struct Prepared<'p> {
-    place: &'p Place,
+    place: &'p Destination,
     name: Option<String>,
     pub(super) file: File,
 }
@@ -129,7 +129,7 @@ pub(super) struct Prepared<'p> {
 impl Prepared<'_> {
     /// Puts it in the place of whatever has the name.
     pub(super) fn put(mut self) -> rustix::io::Result<File> {
-        let Place { folder, name } = self.place;
+        let Destination { folder, name } = self.place;
         let Some(own) = &self.name else { return Err(Errno::NOENT) };
         match renameat(folder, own, folder, name) {
             // A guest may have made a directory there. What is in it stays, under our name.
@@ -146,7 +146,7 @@ impl Prepared<'_> {
     /// Swaps it with what has the name, if that is `old` and `fine` says so of it when nobody can change
     /// it by its name any more; `false` if not, and then everything is as it was. `old` is removed.
     pub(super) fn swap(mut self, old: &File, fine: impl FnOnce() -> io::Result<bool>) -> io::Result<bool> {
-        let Place { folder, name } = self.place;
+        let Destination { folder, name } = self.place;
         let Some(own) = self.name.take() else { return Ok(false) };
         let swap = || renameat_with(folder, &own, folder, name, RenameFlags::EXCHANGE);
         match swap() {
@@ -208,7 +208,7 @@ fn find(path: &Path) -> io::Result<Found> {
                 return Ok(own_descriptor(&folder, &name).map_or(Found::Nameless, Found::Descriptor));
             }
             Ok(target) => path = parent.join(OsStr::from_bytes(target.to_bytes())),
-            Err(Errno::INVAL | Errno::NOENT) => return Ok(Found::Name(Place { folder, name })),
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(Found::Name(Destination { folder, name })),
             Err(error) => return Err(error.into()),
         }
     }
@@ -232,7 +232,7 @@ pub(super) struct AtomicFile {
     /// What is there, opened for writing.
     file: File,
     /// Where it is replaced as a whole; without one, `file` is written to.
-    place: Option<Place>,
+    place: Option<Destination>,
     /// It was not there before.
     new: bool,
     /// What it is to hold.

@@ -1,7 +1,7 @@
 //! `--fix`: from the accesses of an audit to the smallest grants in Cargo.toml.
 
 use super::args::{Fix, PolicyArgs};
-use super::atomic_file::{Place, is};
+use super::atomic_file::{Destination, is};
 use super::output::Outputs;
 use super::policies::{self, Permissions};
 use super::vcs;
@@ -37,7 +37,7 @@ pub(super) struct Fixing<'a> {
 /// or run. What is replaced at the end is this file, and in this folder.
 #[derive(Debug)]
 pub(super) struct Held {
-    place: Place,
+    place: Destination,
     file: File,
 }
 
@@ -54,7 +54,7 @@ impl Held {
     fn open(manifest: &SourceFile) -> Result<Self, Failure> {
         let open = || {
             // It may be a link: what it leads to is what is changed.
-            let place = Place::of(&manifest.path)?;
+            let place = Destination::of(&manifest.path)?;
             let file = place.open(OFlags::RDONLY)?;
             Ok(Self { place, file })
         };

@@ -1,6 +1,6 @@
 //! The same access from the same place, once; and the grants that nothing used.
 
-use super::json::wire::{Grant, Place, Report, UnusedGrant, Violation};
+use super::json::wire::{Grant, GrantPlace, Report, UnusedGrant, Violation};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
@@ -64,10 +64,10 @@ pub fn violations<'r>(all: impl IntoIterator<Item = &'r Violation>) -> Vec<Disti
 /// packages inherit is unused if none of them used it. Grants of the command line are not asked for:
 /// they last for one run.
 pub fn unused(report: &Report) -> Vec<UnusedGrant> {
-    let mut uses: BTreeMap<(&Place, usize), (&str, &[String], u64)> = BTreeMap::new();
+    let mut uses: BTreeMap<(&GrantPlace, usize), (&str, &[String], u64)> = BTreeMap::new();
     for target in &report.targets {
         // The same entry twice on one line is two grants.
-        let mut seen: BTreeMap<&Place, usize> = BTreeMap::new();
+        let mut seen: BTreeMap<&GrantPlace, usize> = BTreeMap::new();
         for grant in target.grants.iter().filter(|grant| !grant.place.manifest.is_empty()) {
             let before = seen.entry(&grant.place).or_default();
             let (_, _, sum) = uses.entry((&grant.place, *before)).or_insert((&target.package, &grant.by, 0));

@@ -1,7 +1,7 @@
 //! Where an annotation or a SARIF result points to, relative to the root of the repository.
 
 use super::escape;
-use super::json::wire::{Place, Violation};
+use super::json::wire::{GrantPlace, Violation};
 
 /// A place in a file of the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Prefix {
     }
 
     /// Where a grant was written.
-    pub fn grant(&self, place: &Place) -> Option<Location> {
+    pub fn grant(&self, place: &GrantPlace) -> Option<Location> {
         Some(Location { file: self.join(&place.manifest)?, line: place.line.max(1), columns: None })
     }
 

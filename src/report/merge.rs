@@ -4,7 +4,7 @@
 
 use super::escape;
 use super::json::Report;
-use super::json::wire::{Grant, Kernel, Outcome, Place, Target, Test, TestVerdict, Verdict, Violation};
+use super::json::wire::{Grant, GrantPlace, Kernel, Outcome, Target, Test, TestVerdict, Verdict, Violation};
 use crate::exit_status::ExitStatus;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -267,7 +267,7 @@ fn add_target(targets: &mut Vec<Target>, target: Target) {
 }
 
 fn add_grants(grants: &mut Vec<Grant>, new: Vec<Grant>) {
-    let mut places: BTreeMap<(u32, Place), usize> = BTreeMap::new();
+    let mut places: BTreeMap<(u32, GrantPlace), usize> = BTreeMap::new();
     for (at, grant) in grants.iter().enumerate() {
         places.entry((grant.id, grant.place.clone())).or_insert(at);
     }

@@ -4,7 +4,7 @@
 use super::dedup::Distinct;
 use super::escape;
 use super::fold::{self, Cause};
-use super::json::wire::{Grant, Place, Suggestion, UnusedGrant, Violation};
+use super::json::wire::{Grant, GrantPlace, Suggestion, UnusedGrant, Violation};
 use annotate_snippets::{
     Annotation, AnnotationKind, Group, Level, Origin, Padding, Renderer, Snippet, Title,
 };
@@ -234,14 +234,14 @@ pub fn diagnostic(message: &Diagnostic, base: Option<&Path>, renderer: &Renderer
 
 /// A grant for single crates that was used, in a line that is not yet escaped.
 pub fn used_by_crates(grant: &Grant, uses: u64) -> String {
-    let Place { manifest, line, entry, .. } = &grant.place;
+    let GrantPlace { manifest, line, entry, .. } = &grant.place;
     let accesses = if uses == 1 { "access" } else { "accesses" };
     format!("`{entry}` at {manifest}:{line}: {uses} {accesses}, by {} only", grant.by.join(" and "))
 }
 
 /// What is said of a grant that nothing used.
 pub fn unused_title(grant: &UnusedGrant) -> String {
-    let Place { entry, table, key, .. } = &grant.place;
+    let GrantPlace { entry, table, key, .. } = &grant.place;
     let by = if grant.by.is_empty() { String::new() } else { format!(" for {}", grant.by.join(" and ")) };
     format!(
         "unused grant: `{}`{} in `{}.{}`",

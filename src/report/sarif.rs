@@ -5,7 +5,7 @@
 use super::dedup::{self, Distinct};
 use super::json::Report;
 use super::json::wire::{Outcome, Verdict};
-use super::locate::{Location as Place, Prefix};
+use super::locate::{Location as SourcePlace, Prefix};
 use super::{Reporter, Unused, escape, render, summary};
 use crate::event;
 use sandbox_policy::access::Operation;
@@ -275,7 +275,7 @@ fn violation(distinct: &Distinct<'_>, prefix: &Prefix) -> Finding {
 }
 
 /// Code scanning shows no result without a place: the manifest is where it is mended.
-fn location(place: Option<Place>, prefix: &Prefix) -> Location {
+fn location(place: Option<SourcePlace>, prefix: &Prefix) -> Location {
     let place = place.or_else(|| prefix.file("Cargo.toml", 1));
     let (file, line, columns) =
         place.map_or(("Cargo.toml".to_owned(), 1, None), |place| (place.file, place.line, place.columns));

@@ -377,7 +377,7 @@ const SENSITIVE: &[(&str, Reach, &str)] = &[
 
 /// A place with its variables filled in.
 #[derive(Clone, Debug)]
-struct Place {
+struct ProtectedPlace {
     pattern: Vec<Component>,
     /// What is fine beneath it.
     except: Vec<Vec<Component>>,
@@ -405,8 +405,8 @@ pub struct Conflict {
 /// The tables for one package.
 #[derive(Clone, Debug)]
 pub struct Protected {
-    changes: Vec<Place>,
-    reads: Vec<Place>,
+    changes: Vec<ProtectedPlace>,
+    reads: Vec<ProtectedPlace>,
     names: Vec<(Component, &'static str)>,
     /// Where the user works: a place that holds one of these does not make it protected.
     roots: Vec<Vec<Component>>,
@@ -431,7 +431,8 @@ impl Protected {
             None => places.clone(),
         };
         let names: Vec<_> = NAMES.iter().chain(TOOLS).map(|(name, why)| (component(name), *why)).collect();
-        let mut changes: Vec<Place> = PROTECTED.iter().filter_map(|row| place(row, &known)).collect();
+        let mut changes: Vec<ProtectedPlace> =
+            PROTECTED.iter().filter_map(|row| place(row, &known)).collect();
         let workspace = literals(bytes(&known.workspace));
         let package = literals(bytes(&known.package));
         for (root, variable) in [(&package, "{package}"), (&workspace, "{workspace}")] {
@@ -445,7 +446,14 @@ impl Protected {
                 let mut pattern = root.clone();
                 pattern.push(name.clone());
                 let shown = if root == &package { (*text).to_owned() } else { format!("{variable}/{text}") };
-                changes.push(Place { pattern, except: Vec::new(), itself: false, named: true, shown, why });
+                changes.push(ProtectedPlace {
+                    pattern,
+                    except: Vec::new(),
+                    itself: false,
+                    named: true,
+                    shown,
+                    why,
+                });
             }
         }
         let reads = SENSITIVE.iter().filter_map(|row| place(row, &known)).collect();
@@ -492,8 +500,9 @@ impl Protected {
     pub fn places_below(&self, folder: &[Component]) -> impl Iterator<Item = (&[Component], bool)> {
         let changes = self.changes.iter().map(|place| (place, false));
         let reads = self.reads.iter().map(|place| (place, true));
-        let beneath =
-            move |place: &&Place| place.pattern.len() > folder.len() && place.pattern.starts_with(folder);
+        let beneath = move |place: &&ProtectedPlace| {
+            place.pattern.len() > folder.len() && place.pattern.starts_with(folder)
+        };
         changes
             .chain(reads)
             .filter(move |(place, _)| beneath(place))
@@ -541,7 +550,7 @@ impl Protected {
         })
     }
 
-    fn reaches(&self, place: &Place, pattern: &PathPattern, sensitive: bool) -> Option<Conflict> {
+    fn reaches(&self, place: &ProtectedPlace, pattern: &PathPattern, sensitive: bool) -> Option<Conflict> {
         let components = &pattern.components;
         let contains = may_contain(components, &place.pattern);
         let inside = !place.itself && may_contain(&place.pattern, components);
@@ -580,7 +589,7 @@ fn component(name: &str) -> Component {
     }
 }
 
-fn place(row: &(&'static str, Reach, &'static str), places: &Places) -> Option<Place> {
+fn place(row: &(&'static str, Reach, &'static str), places: &Places) -> Option<ProtectedPlace> {
     let (text, reach, why) = *row;
     let pattern = expand(text, places)?;
     let except = match reach {
@@ -594,7 +603,14 @@ fn place(row: &(&'static str, Reach, &'static str), places: &Places) -> Option<P
             .collect(),
         _ => Vec::new(),
     };
-    Some(Place { pattern, except, itself: reach == Reach::Itself, named: false, shown: text.to_owned(), why })
+    Some(ProtectedPlace {
+        pattern,
+        except,
+        itself: reach == Reach::Itself,
+        named: false,
+        shown: text.to_owned(),
+        why,
+    })
 }
 
 /// Fills in one row. `None` if the machine has no such folder.

@@ -218,7 +218,7 @@ impl From<&event::GuestOutcome> for wire::Outcome {
     }
 }
 
-impl From<&event::GrantPlace> for wire::Place {
+impl From<&event::GrantPlace> for wire::GrantPlace {
     fn from(place: &event::GrantPlace) -> Self {
         Self {
             manifest: place.manifest.clone(),

@@ -17,7 +17,7 @@ pub struct Violation {
     /// The package whose manifest applies.
     pub package: String,
     /// The exception that forbids it.
-    pub exception: Option<Place>,
+    pub exception: Option<GrantPlace>,
     /// One more sentence, or empty.
     pub note: String,
     /// How often.
@@ -39,7 +39,7 @@ pub struct Violation {
 /// Where a grant or an exception was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct GrantPlace {
     /// Manifest, or empty for the command line.
     pub manifest: String,
     /// Line from 1, or 0.

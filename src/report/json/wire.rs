@@ -205,7 +205,7 @@ pub struct Grant {
     /// Its number in the package's table.
     pub id: u32,
     /// Where it was written.
-    pub place: Place,
+    pub place: GrantPlace,
     /// The only crates whose accesses it allows; empty for all.
     pub by: Vec<String>,
     /// Accesses that it allowed.
@@ -219,7 +219,7 @@ pub struct UnusedGrant {
     /// The package whose policy has it.
     pub package: String,
     /// Where it was written.
-    pub place: Place,
+    pub place: GrantPlace,
     /// The only crates that it is for; empty for all.
     pub by: Vec<String>,
 }

@@ -15,7 +15,7 @@ use super::suite::{Filter, Ignored, Tell};
 use super::{Failure, GuestOptions};
 use crate::cargo::command::{CargoCommand, Goal, TargetFlags};
 use crate::cargo::metadata::{Package, Target, TargetKind, Workspace};
-use crate::cargo::rustdoc::{Place, Rustdoc};
+use crate::cargo::rustdoc::{Rustdoc, RustdocDir};
 use crate::cargo::{CargoFlags, config};
 use crate::event::{GrantUse, KernelReport, RunEvent, TargetReport, TestId, TestReport};
 use crate::exit_status::ExitStatus;
@@ -160,7 +160,7 @@ impl Job<'_> {
     fn find(&self, tell: &mut Tell<'_>) -> Result<Option<Found>, Failure> {
         let Documentation { workspace, package, flags, .. } = self.documentation;
         let program = std::env::current_exe()?;
-        let place = Place::new(&program, &workspace.target_dir)?;
+        let place = RustdocDir::new(&program, &workspace.target_dir)?;
         let not_run = |names: &[String], why: &str, status| {
             let names = names.iter().map(String::as_str);
             Ok(Some(Found::not_run(self.id.clone(), names, why, status)))
@@ -219,7 +219,7 @@ impl Job<'_> {
     fn run(
         &self,
         rustdoc: &Rustdoc,
-        place: &Place,
+        place: &RustdocDir,
         names: &[String],
         words: &[String],
         tell: &mut Tell<'_>,

@@ -88,7 +88,7 @@ pub(super) fn with_plans<'t, R>(
             }
             failure = failed;
             if let Some(guest) = slots[index].get() {
-                let place = Place { index, root: &root, tmp_root: tmp_root.as_mut() };
+                let place = TestPlace { index, root: &root, tmp_root: tmp_root.as_mut() };
                 match plan(&suites[index], guest, options, context, place, &mut counted) {
                     Ok(mut plan) => {
                         failure = plan.listed.failure.take();
@@ -147,7 +147,7 @@ fn compile(
 }
 
 /// Where an artifact runs.
-struct Place<'p, 't> {
+struct TestPlace<'p, 't> {
     index: usize,
     root: &'p OwnedFd,
     tmp_root: Option<&'t mut TmpRoot>,
@@ -158,7 +158,7 @@ fn plan<'p>(
     guest: &'p Guest,
     options: &Options,
     context: Context<'p>,
-    place: Place<'p, '_>,
+    place: TestPlace<'p, '_>,
     counted: &mut Counted,
 ) -> Result<Plan<'p>, Failure> {
     let filter = &options.filter;

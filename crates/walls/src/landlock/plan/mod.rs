@@ -17,7 +17,7 @@
 mod place;
 
 use super::rights::Rights;
-use place::{Place, is_beneath, parent, show};
+use place::{RulePlace, is_beneath, parent, show};
 use sandbox_policy::access::{GrantId, Operation, OperationSet};
 use sandbox_policy::matching::covers_path;
 use sandbox_policy::model::{Exception, ExceptionKind, Grant, GrantPattern, PathPattern, Policy};
@@ -94,7 +94,7 @@ pub fn plan(policy: &Policy, abi: u32, look: &dyn Fn(&[u8]) -> FileKind) -> Plan
         .iter()
         .filter(|grant| grant.operations.contains(Operation::Create))
         .flat_map(places)
-        .filter_map(Place::of)
+        .filter_map(RulePlace::of)
         .collect();
     let mut planner = Planner {
         policy,
@@ -122,7 +122,7 @@ fn places(grant: &Grant) -> impl Iterator<Item = &PathPattern> {
 struct Except<'a> {
     exception: &'a Exception,
     pattern: &'a PathPattern,
-    place: Place,
+    place: RulePlace,
 }
 
 fn exceptions(policy: &Policy) -> Vec<Except<'_>> {
@@ -130,14 +130,16 @@ fn exceptions(policy: &Policy) -> Vec<Except<'_>> {
         std::iter::once(&exception.pattern).chain(&exception.target).map(move |pattern| (exception, pattern))
     });
     places
-        .filter_map(|(exception, pattern)| Some(Except { exception, pattern, place: Place::of(pattern)? }))
+        .filter_map(|(exception, pattern)| {
+            Some(Except { exception, pattern, place: RulePlace::of(pattern)? })
+        })
         .collect()
 }
 
 struct Planner<'a> {
     policy: &'a Policy,
     look: &'a dyn Fn(&[u8]) -> FileKind,
-    creates: Vec<Place>,
+    creates: Vec<RulePlace>,
     exceptions: Vec<Except<'a>>,
     plan: Plan,
 }
@@ -163,14 +165,14 @@ impl Planner<'_> {
             self.not_covered(grant, "metadata (`stat`): only the wasi wall decides on it");
         }
         for pattern in places(grant) {
-            match Place::of(pattern) {
+            match RulePlace::of(pattern) {
                 Some(place) => self.place(grant, operations, &place),
                 None => self.not_covered(grant, "`{tmp}` is not made yet"),
             }
         }
     }
 
-    fn place(&mut self, grant: &Grant, operations: OperationSet, place: &Place) {
+    fn place(&mut self, grant: &Grant, operations: OperationSet, place: &RulePlace) {
         let path = place.prefix.as_slice();
         let found = (self.look)(path);
         let file = matches!(found, FileKind::File | FileKind::Other);

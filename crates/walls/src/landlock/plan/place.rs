@@ -4,13 +4,13 @@ use sandbox_policy::model::{Component, PathBase, PathPattern};
 
 /// A path pattern as Landlock could express it: its literal beginning, and whether more follows.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct RulePlace {
     pub(super) prefix: Vec<u8>,
     pub(super) glob: bool,
     pub(super) exact: bool,
 }
 
-impl Place {
+impl RulePlace {
     /// `None` if the pattern is relative to a `{tmp}` that is not known yet.
     pub(super) fn of(pattern: &PathPattern) -> Option<Self> {
         if pattern.base != PathBase::Root {
