@@ -93,6 +93,26 @@ fn what_is_really_there_is_neither_read_nor_changed() {
     assert_eq!(fs::read_to_string(real.path().join("f")).unwrap(), "real");
 }
 
+/// Only who passes `/tmp` itself comes to the private directory.
+#[test]
+fn a_relative_link_in_what_stays_leads_to_what_is_really_beside_it() {
+    let place = with_private();
+    let real = tempfile::Builder::new().prefix("cargo-sandbox-test-").tempdir_in("/tmp").unwrap();
+    fs::write(real.path().join("f"), "real").unwrap();
+    let name = real.path().file_name().unwrap().to_str().unwrap();
+    place.file(&format!("private/{name}/f"), "private");
+    let link = tempfile::Builder::new()
+        .prefix("cargo-sandbox-test-")
+        .make_in("/tmp", |path| std::os::unix::fs::symlink(name, path))
+        .unwrap();
+    let (kept, link) = (link.path().file_name().unwrap().as_bytes(), link.path());
+    let run = seeing(&place).grant("read", real.path()).grant("read", link).with(|run| {
+        run.policy.mounts = view(&place, &[kept], true);
+        run.policy.links.push(link.as_os_str().as_bytes().to_vec());
+    });
+    run.probe(&format!("read {}/f -- read /tmp/{name}/f", link.display())).fine(&["ok real", "ok private"]);
+}
+
 #[test]
 fn dots_lead_from_it_to_what_is_really_above() {
     let place = with_private();
