@@ -1,7 +1,7 @@
 //! `cargo sandbox diff`: what a policy, or what was observed, gained and lost. A gate for reviews:
 //! status 80 when something was gained.
 
-use super::args::{DiffArgs, MessageFormat, PolicyArgs, Unused, WallArgs};
+use super::args::{DiffArgs, MessageFormat, PolicyArgs, WallArgs};
 use super::output::{Outputs, print};
 use super::session::{Asked, Session};
 use super::{check, merge, options, policies};
@@ -50,15 +50,8 @@ pub(super) fn diff(args: &DiffArgs) -> ExitStatus {
             },
         );
     }
-    let asked = Asked {
-        command: "diff",
-        cargo: &args.cargo,
-        output: &args.output,
-        guests: options::guests(&PolicyArgs::default(), &WallArgs::default(), None),
-        unused: Unused::Allow,
-        layers: None,
-    };
-    asked.session(|session| {
+    let guests = options::guests(&PolicyArgs::default(), &WallArgs::default(), None);
+    Asked::about("diff", &args.cargo, &args.output, guests).session(|session| {
         let mut found = Difference { reason: "sandbox-diff", ..Difference::default() };
         for package in &session.workspace.packages {
             let warnings = between_revisions(args, session, package, &mut found)?;

@@ -42,6 +42,18 @@ pub(super) struct Session<'a> {
     pub(super) outputs: &'a mut Outputs,
 }
 
+impl<'a> Asked<'a> {
+    /// For a command that runs no guest: there is no use of a grant to be told of, and no layer to be had.
+    pub(super) fn about(
+        command: &'static str,
+        cargo: &'a CargoArgs,
+        output: &'a OutputArgs,
+        guests: GuestOptions,
+    ) -> Self {
+        Self { command, cargo, output, guests, unused: Unused::Allow, layers: None }
+    }
+}
+
 impl Asked<'_> {
     /// Finds the workspace, opens the outputs, and does the rest. What goes wrong is said.
     pub(super) fn session(

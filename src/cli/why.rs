@@ -1,6 +1,6 @@
 //! `cargo sandbox why PATH --op read`: the decision on one access, and what each wall says to it.
 
-use super::args::{MessageFormat, Unused, WhyArgs};
+use super::args::{MessageFormat, WhyArgs};
 use super::check::{self, cut};
 use super::options;
 use super::output::print;
@@ -77,15 +77,8 @@ struct Because {
 
 /// `cargo sandbox why`. 0 if it would be allowed, 77 if not.
 pub(super) fn why(args: &WhyArgs) -> ExitStatus {
-    let asked = Asked {
-        command: "why",
-        cargo: &args.cargo,
-        output: &args.output,
-        guests: options::guests(&args.policy, &args.walls, None),
-        unused: Unused::Allow,
-        layers: None,
-    };
-    asked.session(|session| {
+    let guests = options::guests(&args.policy, &args.walls, None);
+    Asked::about("why", &args.cargo, &args.output, guests).session(|session| {
         let packages = select::packages(session.workspace, session.flags)?;
         let [package] = packages.as_slice() else {
             let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();

@@ -2,7 +2,7 @@
 
 mod table;
 
-use super::args::{CheckArgs, MessageFormat, Unused};
+use super::args::{CheckArgs, MessageFormat};
 use super::options;
 use super::output::print;
 use super::session::{Asked, Session};
@@ -25,15 +25,8 @@ pub(super) use table::{TMP, cut, look, seen};
 
 /// `cargo sandbox check`.
 pub(super) fn check(args: &CheckArgs) -> ExitStatus {
-    let asked = Asked {
-        command: "check",
-        cargo: &args.cargo,
-        output: &args.output,
-        guests: options::guests(&args.policy, &args.walls, None),
-        unused: Unused::Allow,
-        layers: None,
-    };
-    asked.session(|session| {
+    let guests = options::guests(&args.policy, &args.walls, None);
+    Asked::about("check", &args.cargo, &args.output, guests).session(|session| {
         let selected = if session.flags.packages.is_empty() {
             session.workspace.packages.iter().collect()
         } else {
